@@ -1,0 +1,1 @@
+"""The ``.nrv`` stream: integers and bytes only. FORMAT.md beside this file is normative."""
