@@ -221,8 +221,8 @@ def unpack_index(payload: bytes, *, preamble: Preamble, limits: Limits) -> Strea
     """Parse the index payload.
 
     Raises:
-        InvalidStream: entries that overlap, leave gaps, reach past the end, exceed a limit, or are of
-            an unknown type without the optional flag.
+        InvalidStream: entries that overlap, leave gaps, reach past the end, exceed a limit, or are
+            of an unknown type without the optional flag.
     """
     if len(payload) % INDEX_ENTRY_BYTES != 0:
         raise InvalidStream(f"index length {len(payload)} is no multiple of {INDEX_ENTRY_BYTES}")

@@ -1,0 +1,264 @@
+"""A segment payload: timing, quantisation steps, and the coded weights of each clip.
+
+A segment is self-contained. Its first clip is coded on its own (the key clip), any other clip on
+its own or against one earlier clip. Each clip is a range coder stream of its own, so a reader
+decodes only the clips it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hypernet.bitstream.limits import DEFAULT_LIMITS, Limits, check_limit
+from hypernet.bitstream.steps import NUM_STEPS
+from hypernet.bitstream.varint import HeadReader, pack_varint, pack_zigzag
+from hypernet.bitstream.weights import WeightSymbols, decode_weights, encode_weights
+from hypernet.errors import InvalidStream
+from hypernet.weights import WeightSpec
+
+SpecsOf = Callable[[int], Sequence[WeightSpec]]
+"""Specs of a clip with the given number of frames. Names are the same for every number."""
+
+MAX_PTS = 1 << 61
+MAX_REFINEMENT_STEPS = (1 << 32) - 1
+VALUES_PER_BYTE = 1 << 16
+"""No table codes more values in a byte, so a payload that is shorter cannot be honest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ClipSymbols:
+    """One clip: its frames, the clip it is coded against, its weights as integers.
+
+    Attributes:
+        num_frames: frames rendered by these weights.
+        reference: number of an earlier clip of the segment, None if coded on its own.
+        symbols: int32 per tensor, by name. Empty for a clip that a decoder was not asked for.
+    """
+
+    num_frames: int
+    reference: int | None = None
+    symbols: WeightSymbols = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SegmentSymbols:
+    """A segment as integers.
+
+    Attributes:
+        pts: presentation time of every frame, in the stream's time base, strictly increasing.
+        refinement_steps: gradient steps that the encoder spent on the segment.
+        step_indices: quantisation step of each tensor (see ``step_size``), for the whole segment.
+        clips: in frame order.
+    """
+
+    pts: tuple[int, ...]
+    refinement_steps: int = 0
+    step_indices: tuple[int, ...]
+    clips: tuple[ClipSymbols, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentTiming:
+    """What a segment says without its weights: pts of every frame, frames of every clip."""
+
+    pts: tuple[int, ...]
+    clip_frames: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _ClipHead:
+    num_frames: int
+    reference: int | None
+    payload_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Head:
+    pts: tuple[int, ...]
+    refinement_steps: int
+    step_indices: tuple[int, ...]
+    clips: tuple[_ClipHead, ...]
+
+
+def encode_segment(segment: SegmentSymbols, specs_of: SpecsOf) -> bytes:
+    """The payload of a segment. Equal segments give equal bytes.
+
+    Raises:
+        InvalidStream: a symbol is too large, or timestamps do not increase.
+        ValueError: the parts of the segment contradict each other or the specs.
+    """
+    _check_segment(segment)
+    payloads = []
+    for clip in segment.clips:
+        specs = specs_of(clip.num_frames)
+        if len(specs) != len(segment.step_indices):
+            raise ValueError(f"{len(segment.step_indices)} step indices for {len(specs)} tensors")
+        reference = None if clip.reference is None else segment.clips[clip.reference].symbols
+        payloads.append(encode_weights(clip.symbols, specs, reference))
+    return _pack_head(segment, payloads) + b"".join(payloads)
+
+
+def decode_segment(
+    payload: bytes,
+    specs_of: SpecsOf,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    clips: Iterable[int] | None = None,
+) -> SegmentSymbols:
+    """Decode a segment, or only some clips of it.
+
+    Args:
+        payload: what :func:`encode_segment` returned.
+        specs_of: as for encoding.
+        limits: bounds on what is decoded.
+        clips: numbers of the clips to decode, together with those they are coded against; None
+            decodes all. The others come back without symbols.
+
+    Raises:
+        InvalidStream: damaged, or over the limits.
+        IndexError: there is no clip of a given number.
+    """
+    head, start = _unpack_head(payload, limits)
+    needed = _with_references(head, range(len(head.clips)) if clips is None else clips)
+    specs_by_frames = {n: specs_of(n) for n in {head.clips[i].num_frames for i in needed}}
+    _check_work(head, needed, specs_by_frames, limits)
+    decoded: dict[int, WeightSymbols] = {}
+    for number, clip in enumerate(head.clips):
+        end = start + clip.payload_bytes
+        if number in needed:
+            reference = None if clip.reference is None else decoded[clip.reference]
+            specs = specs_by_frames[clip.num_frames]
+            decoded[number] = decode_weights(payload[start:end], specs, reference)
+        start = end
+    return SegmentSymbols(
+        pts=head.pts,
+        refinement_steps=head.refinement_steps,
+        step_indices=head.step_indices,
+        clips=tuple(
+            ClipSymbols(
+                num_frames=clip.num_frames,
+                reference=clip.reference,
+                symbols=decoded.get(number, {}),
+            )
+            for number, clip in enumerate(head.clips)
+        ),
+    )
+
+
+def read_segment_timing(payload: bytes, limits: Limits = DEFAULT_LIMITS) -> SegmentTiming:
+    """Timing of a segment without decoding any weights.
+
+    Raises:
+        InvalidStream: the head is damaged or over the limits.
+    """
+    head, _ = _unpack_head(payload, limits)
+    return SegmentTiming(pts=head.pts, clip_frames=tuple(clip.num_frames for clip in head.clips))
+
+
+def _check_segment(segment: SegmentSymbols) -> None:
+    num_frames = sum(clip.num_frames for clip in segment.clips)
+    if not segment.clips or len(segment.pts) != num_frames:
+        raise ValueError(f"{len(segment.pts)} timestamps for {num_frames} frames")
+    if any(later <= earlier for earlier, later in zip(segment.pts, segment.pts[1:], strict=False)):
+        raise InvalidStream("timestamps do not increase strictly")
+    if max(abs(segment.pts[0]), abs(segment.pts[-1])) > MAX_PTS:
+        raise InvalidStream(f"a timestamp is beyond {MAX_PTS}")
+    if any(not 0 <= index < NUM_STEPS for index in segment.step_indices):
+        raise ValueError(f"a step index is not in 0..{NUM_STEPS - 1}")
+    for number, clip in enumerate(segment.clips):
+        if clip.reference is not None and not 0 <= clip.reference < number:
+            raise ValueError(f"clip {number} refers to clip {clip.reference}")
+
+
+def _pack_head(segment: SegmentSymbols, payloads: Sequence[bytes]) -> bytes:
+    parts = [pack_varint(len(segment.clips))]
+    for number, (clip, payload) in enumerate(zip(segment.clips, payloads, strict=True)):
+        distance = 0 if clip.reference is None else number - clip.reference
+        parts += map(pack_varint, (clip.num_frames, distance, len(payload)))
+    parts += [pack_varint(segment.refinement_steps), pack_varint(len(segment.step_indices))]
+    parts.append(bytes(segment.step_indices))
+    deltas = [b - a for a, b in zip(segment.pts, segment.pts[1:], strict=False)]
+    constant = len(set(deltas)) <= 1
+    parts += [pack_zigzag(segment.pts[0]), pack_varint(int(constant))]
+    parts += map(pack_varint, deltas[:1] if constant else deltas)
+    return b"".join(parts)
+
+
+def _unpack_head(payload: bytes, limits: Limits) -> tuple[_Head, int]:
+    reader = HeadReader(payload)
+    num_clips = reader.varint(
+        "the number of clips", minimum=1, maximum=limits.max_clips_per_segment
+    )
+    clips = tuple(_unpack_clip_head(reader, number, limits) for number in range(num_clips))
+    num_frames = sum(clip.num_frames for clip in clips)
+    check_limit("frames of a segment", num_frames, limits.max_frames_per_segment)
+    steps = reader.varint("refinement steps", maximum=MAX_REFINEMENT_STEPS)
+    num_tensors = reader.varint("the number of tensors", maximum=limits.max_tensors_per_clip)
+    step_indices = tuple(reader.take("the step indices", num_tensors))
+    pts = _unpack_timing(reader, num_frames)
+    if reader.position + sum(clip.payload_bytes for clip in clips) != len(payload):
+        raise InvalidStream("the clips do not fill the segment exactly")
+    head = _Head(pts=pts, refinement_steps=steps, step_indices=step_indices, clips=clips)
+    return head, reader.position
+
+
+def _unpack_clip_head(reader: HeadReader, number: int, limits: Limits) -> _ClipHead:
+    num_frames = reader.varint("frames of a clip", minimum=1, maximum=limits.max_frames_per_segment)
+    distance = reader.varint("the distance to the reference clip", maximum=number)
+    return _ClipHead(
+        num_frames=num_frames,
+        reference=number - distance if distance else None,
+        payload_bytes=reader.varint("clip length", maximum=limits.max_segment_bytes),
+    )
+
+
+def _unpack_timing(reader: HeadReader, num_frames: int) -> tuple[int, ...]:
+    first = reader.zigzag("the first timestamp")
+    constant = reader.varint("the kind of timing", maximum=1)
+    num_deltas = num_frames - 1
+    stored = min(num_deltas, 1) if constant else num_deltas
+    deltas = [
+        reader.varint("a frame duration", minimum=1, maximum=2 * MAX_PTS) for _ in range(stored)
+    ]
+    if constant:
+        deltas *= num_deltas
+    pts = [first]
+    for delta in deltas:
+        pts.append(pts[-1] + delta)
+    if max(abs(pts[0]), abs(pts[-1])) > MAX_PTS:
+        raise InvalidStream(f"a timestamp is beyond {MAX_PTS}")
+    return tuple(pts)
+
+
+def _with_references(head: _Head, clips: Iterable[int]) -> set[int]:
+    needed: set[int] = set()
+    for number in clips:
+        if not 0 <= number < len(head.clips):
+            raise IndexError(f"clip {number} of {len(head.clips)}")
+        current: int | None = number
+        while current is not None and current not in needed:
+            needed.add(current)
+            current = head.clips[current].reference
+    return needed
+
+
+def _check_work(
+    head: _Head,
+    needed: set[int],
+    specs_by_frames: Mapping[int, Sequence[WeightSpec]],
+    limits: Limits,
+) -> None:
+    """Refuse before decoding what would take more memory or time than its bytes allow."""
+    total = 0
+    for number in sorted(needed):
+        clip = head.clips[number]
+        specs = specs_by_frames[clip.num_frames]
+        if len(specs) != len(head.step_indices):
+            raise InvalidStream(f"{len(head.step_indices)} step indices for {len(specs)} tensors")
+        values = sum(spec.size for spec in specs)
+        check_limit("weight values of a clip", values, limits.max_values_per_clip)
+        if values > VALUES_PER_BYTE * (clip.payload_bytes + 1):
+            raise InvalidStream(f"{values} weight values cannot be in {clip.payload_bytes} bytes")
+        total += values
+    check_limit("weight values of a segment", total, limits.max_values_per_segment)

@@ -1,0 +1,164 @@
+"""Integer frequency tables of the entropy coder, committed as ``tables.npy``.
+
+A table is a symmetric distribution over ``-A .. A`` plus an escape symbol. Its integer frequencies
+sum to 2^24, the precision of the range coder, so no division or rounding is left to a float at run
+time. Tables are numbered ``shape * NUM_SCALES + scale``. The file is part of the format: FORMAT.md
+gives its hash. ``python -m hypernet.bitstream.tables --write`` made it; running that again on
+another machine may round differently, so a released file is never rewritten.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+TABLES_PATH = Path(__file__).with_name("tables.npy")
+PRECISION = 24
+TOTAL = 1 << PRECISION
+NUM_SHAPES = 6
+NUM_SCALES = 64
+NUM_TABLES = NUM_SHAPES * NUM_SCALES
+MAX_SUPPORT = 2047
+ESCAPE_HEAD_BITS = 6
+
+Density = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrequencyTables:
+    """The committed tables.
+
+    Attributes:
+        supports: ``A`` of each scale, int64, shape [NUM_SCALES].
+        halves: per table the frequencies of 0 .. A followed by that of the escape symbol.
+    """
+
+    supports: NDArray[np.int64]
+    halves: tuple[NDArray[np.uint32], ...]
+
+    def support(self, table: int) -> int:
+        """Largest magnitude that needs no escape."""
+        return int(self.supports[table % NUM_SCALES])
+
+    def frequencies(self, table: int) -> NDArray[np.uint32]:
+        """Frequencies of ``-A .. A`` and of the escape symbol, sum 2^24, shape [2 A + 2]."""
+        half = self.halves[table]
+        return np.concatenate([half[-2:0:-1], half])
+
+
+@functools.cache
+def load_tables() -> FrequencyTables:
+    """The tables of the format, read once."""
+    return _parse(np.load(TABLES_PATH, allow_pickle=False))
+
+
+@functools.cache
+def cost_table() -> NDArray[np.float32]:
+    """Bits of coding a magnitude with a table, sign included, shape [MAX_SUPPORT + 2, NUM_TABLES].
+
+    Row ``MAX_SUPPORT + 1`` is the escape symbol alone: larger magnitudes add :func:`escape_bits`.
+    """
+    tables = load_tables()
+    magnitudes = np.arange(MAX_SUPPORT + 2)
+    costs = np.empty((MAX_SUPPORT + 2, NUM_TABLES))
+    for table, half in enumerate(tables.halves):
+        bits = PRECISION - np.log2(half.astype(np.float64))
+        support = len(half) - 2
+        costs[:, table] = bits[-1] + escape_bits(magnitudes)
+        costs[: support + 1, table] = bits[:-1]
+        costs[-1, table] = bits[-1]
+    return costs.astype(np.float32)
+
+
+def escape_bits(magnitudes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Bits after an escape symbol: sign and bit length, then the bits below the leading one."""
+    lengths = np.frexp(magnitudes.astype(np.float64))[1]
+    bits: NDArray[np.float64] = ESCAPE_HEAD_BITS + np.maximum(lengths - 1.0, 0.0)
+    return bits
+
+
+def generate_tables() -> NDArray[np.uint32]:
+    """Compute the content of the file: supports, then for each table its half and escape."""
+    means = 2.0 ** ((np.arange(NUM_SCALES) - 38) / 3)
+    supports = np.minimum(np.ceil(12 * means).astype(np.int64) + 16, MAX_SUPPORT)
+    rows = [
+        _frequencies(survival, mean, int(support))
+        for survival in map(_unit_survival, _densities())
+        for mean, support in zip(means, supports, strict=True)
+    ]
+    return np.concatenate([supports.astype(np.uint32), *rows])
+
+
+def _parse(flat: NDArray[np.uint32]) -> FrequencyTables:
+    supports = flat[:NUM_SCALES].astype(np.int64)
+    ends = np.cumsum(np.tile(supports + 2, NUM_SHAPES))
+    halves = np.split(flat[NUM_SCALES:], ends[:-1])
+    return FrequencyTables(supports=supports, halves=tuple(halves))
+
+
+def _densities() -> tuple[Density, ...]:
+    """Unnormalised densities, by shape index: generalised Gaussians, then Student's t."""
+
+    def generalised_gaussian(exponent: float) -> Density:
+        return lambda x: np.exp(-(x**exponent))
+
+    def student_t(freedom: float) -> Density:
+        return lambda x: (1 + x**2 / freedom) ** (-(freedom + 1) / 2)
+
+    return (
+        generalised_gaussian(0.5),
+        generalised_gaussian(0.7),
+        generalised_gaussian(1.0),
+        generalised_gaussian(1.4),
+        generalised_gaussian(2.0),
+        student_t(3.0),
+    )
+
+
+Survival = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def _unit_survival(density: Density) -> Survival:
+    """P(|x| > z) of a density, from an integral on a logarithmic grid."""
+    grid: NDArray[np.float64] = np.append(0.0, np.logspace(-9, 9, 200_001))
+    middles = (grid[1:] + grid[:-1]) / 2
+    masses = (density(grid[1:]) + density(grid[:-1]) + 4 * density(middles)) / 6 * np.diff(grid)
+    above = np.concatenate([np.cumsum(masses[::-1])[::-1], [0.0]])
+    return lambda z: np.interp(z, grid, above / above[0])
+
+
+def _frequencies(survival: Survival, mean: float, support: int) -> NDArray[np.uint32]:
+    edges: NDArray[np.float64] = np.arange(support + 1.0) + 0.5
+    above = survival(edges / _scale_for_mean(survival, mean))
+    # Half of P(|x| = v) for v = 1 .. A; what lies beyond goes to the escape symbol.
+    halves = np.maximum(np.floor((above[:-1] - above[1:]) / 2 * TOTAL), 1).astype(np.int64)
+    floor = min(2.0**-14, above[0] / 64)
+    escape = max(1, int(max(above[-1], floor) * TOTAL))
+    zero = TOTAL - escape - 2 * int(halves.sum())
+    return np.concatenate([[zero], halves, [escape]]).astype(np.uint32)
+
+
+def _scale_for_mean(survival: Survival, mean: float) -> float:
+    """Scale at which the rounded variable has the given mean magnitude (bisection)."""
+    edges: NDArray[np.float64] = np.arange(4096.0) + 0.5
+    edges = np.append(edges, np.geomspace(4096.5, 1e7, 4096))
+    low, high = 1e-6, 1e6
+    for _ in range(100):
+        scale = math.sqrt(low * high)
+        above = survival(edges / scale)
+        if above[0] + np.trapezoid(above, edges) - (above[0] - above[-1]) / 2 < mean:
+            low = scale
+        else:
+            high = scale
+    return scale
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
+    np.save(TABLES_PATH, generate_tables(), allow_pickle=False)

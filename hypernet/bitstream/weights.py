@@ -1,0 +1,132 @@
+"""The weights of one clip as one range coder stream.
+
+Tensors follow in the order of their specs. Each says how it is coded (see FORMAT.md, "Tensor"),
+then come its symbols: a decoder needs nothing but the specs and the reference clip's symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hypernet.bitstream.entropy import (
+    SymbolDecoder,
+    SymbolEncoder,
+    Symbols,
+    TableIndices,
+    exceeds_magnitude,
+)
+from hypernet.bitstream.planning import (
+    DELTA_SHAPE,
+    SCALE_BITS,
+    SHAPE_BITS,
+    level_bits,
+    max_level,
+    plan_tensor,
+)
+from hypernet.bitstream.tables import NUM_SCALES, NUM_SHAPES
+from hypernet.errors import InvalidStream
+from hypernet.weights import WeightSpec
+
+WeightSymbols = Mapping[str, Symbols]
+
+
+def encode_weights(
+    symbols: WeightSymbols, specs: Sequence[WeightSpec], reference: WeightSymbols | None = None
+) -> bytes:
+    """Code the weights of a clip.
+
+    Args:
+        symbols: int32 per spec, by name, in the spec's shape, magnitudes below 2^24.
+        specs: the tensors in wire order.
+        reference: symbols of an earlier clip. A tensor that it holds in the same shape may be coded
+            as a difference.
+
+    Raises:
+        InvalidStream: a magnitude is too large.
+    """
+    encoder = SymbolEncoder()
+    for spec in specs:
+        encode_tensor(encoder, spec, symbols[spec.name], _matching(spec, reference))
+    return encoder.finish()
+
+
+def decode_weights(
+    data: bytes, specs: Sequence[WeightSpec], reference: WeightSymbols | None = None
+) -> dict[str, Symbols]:
+    """Decode what :func:`encode_weights` made from the same specs and reference.
+
+    Raises:
+        InvalidStream: the data cannot come from an encoder.
+    """
+    decoder = SymbolDecoder(data)
+    symbols = {
+        spec.name: decode_tensor(decoder, spec, _matching(spec, reference)) for spec in specs
+    }
+    decoder.finish()
+    return symbols
+
+
+def encode_tensor(
+    encoder: SymbolEncoder, spec: WeightSpec, symbols: Symbols, reference: Symbols | None
+) -> None:
+    """Append one tensor: how it is coded, then its symbols."""
+    if symbols.shape != spec.shape or symbols.dtype != np.int32:
+        raise ValueError(
+            f"{spec.name}: int32 {spec.shape} expected, not {symbols.dtype} {symbols.shape}"
+        )
+    plan = plan_tensor(symbols, spec, reference)
+    if reference is not None:
+        encoder.encode_bits(int(plan.residual), 1)
+    encoder.encode_bits(plan.level, level_bits(spec.rows))
+    encoder.encode_bits(plan.shape, SHAPE_BITS)
+    encoder.encode_bits(int(plan.scales[0]), SCALE_BITS)
+    if len(plan.scales) > 1:
+        encoder.encode_bits(plan.delta_scale, SCALE_BITS)
+        deltas = np.diff(plan.scales).astype(np.int32)
+        encoder.encode(deltas, DELTA_SHAPE * NUM_SCALES + plan.delta_scale)
+    values = symbols - reference if plan.residual and reference is not None else symbols
+    encoder.encode(values.ravel(), _tables(spec, plan.level, plan.shape, plan.scales))
+
+
+def decode_tensor(decoder: SymbolDecoder, spec: WeightSpec, reference: Symbols | None) -> Symbols:
+    """Read one tensor.
+
+    Raises:
+        InvalidStream: a choice or a value is out of range.
+    """
+    residual = reference is not None and decoder.decode_bits(1) == 1
+    level = decoder.decode_bits(level_bits(spec.rows))
+    shape = decoder.decode_bits(SHAPE_BITS)
+    if level > max_level(spec.rows) or shape >= NUM_SHAPES:
+        raise InvalidStream(f"{spec.name}: unknown block size {level} or shape {shape}")
+    scales = np.array([decoder.decode_bits(SCALE_BITS)])
+    num_blocks = -(-spec.rows >> level)
+    if num_blocks > 1:
+        table = DELTA_SHAPE * NUM_SCALES + decoder.decode_bits(SCALE_BITS)
+        scales = np.cumsum(np.append(scales, decoder.decode(table, num_blocks - 1)))
+        if int(scales.min()) < 0 or int(scales.max()) >= NUM_SCALES:
+            raise InvalidStream(f"{spec.name}: a scale is out of range")
+    symbols = decoder.decode(_tables(spec, level, shape, scales), spec.size).reshape(spec.shape)
+    if residual and reference is not None:
+        symbols = symbols + reference
+        if exceeds_magnitude(symbols):
+            raise InvalidStream(f"{spec.name}: a symbol is out of range")
+    return symbols
+
+
+def _tables(spec: WeightSpec, level: int, shape: int, scales: np.ndarray) -> TableIndices | int:
+    """Table of every value, or the one table of all."""
+    tables = (shape * NUM_SCALES + scales).astype(np.uint16)
+    if len(tables) == 1:
+        return int(tables[0])
+    row_size = spec.size // spec.rows
+    return np.repeat(tables, row_size << level)[: spec.size]
+
+
+def _matching(spec: WeightSpec, reference: WeightSymbols | None) -> Symbols | None:
+    if reference is None or spec.name not in reference:
+        return None
+    symbols = reference[spec.name]
+    return symbols if symbols.shape == spec.shape else None
