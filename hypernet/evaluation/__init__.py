@@ -1,0 +1,1 @@
+"""Measuring: quality, rate, codecs to compare with, benchmark tables and plots."""
