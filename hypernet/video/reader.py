@@ -1,0 +1,186 @@
+"""Frames of a video file, in presentation order, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from hypernet.errors import UnreadableVideo, UnsupportedVideo
+from hypernet.video.colour import rgb_of
+from hypernet.video.demux import open_video
+from hypernet.video.probe import refuse_frame
+
+_ASSUMED_RATE = 25
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frame:
+    """One picture: ``pts`` in the stream's time base, ``rgb_HWC`` 8-bit, before rotation."""
+
+    pts: int
+    rgb_HWC: NDArray[np.uint8]  # noqa: N815 -- shape suffix
+
+
+@dataclass(kw_only=True, slots=True)
+class ReadReport:
+    """What went wrong while reading and was survived; filled as frames are read.
+
+    ``decode_failures`` counts packets the decoder rejected and frames it marked as damaged;
+    ``repaired_timestamps`` counts frames whose time was missing or not later than the previous
+    frame's; ``truncated`` says that the file ends before its container does.
+    """
+
+    frames: int = 0
+    decode_failures: int = 0
+    repaired_timestamps: int = 0
+    truncated: bool = False
+
+
+def read_frames(
+    path: Path | str,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    start_pts: int | None = None,
+    report: ReadReport | None = None,
+) -> Iterator[Frame]:
+    """Frames ``start <= n < stop`` in presentation order, with strictly increasing timestamps.
+
+    A frame whose timestamp is missing, or not later than the previous frame's, is shown one nominal
+    frame duration after it. Frames that do not decode are left out and counted; a file that ends
+    early yields what it holds. ``start_pts``, the timestamp of frame ``start`` as the container
+    gives it, allows seeking; where a seek cannot be proven exact, decoding starts at the beginning.
+
+    Raises:
+        UnreadableVideo: nothing decodes.
+        UnsupportedVideo: a refused kind of video, or frames that change size in the middle.
+    """
+    path = Path(path)
+    report = report if report is not None else ReadReport()
+    for number, (pts, frame) in enumerate(_from(path, start, start_pts, report), start):
+        if stop is not None and number >= stop:
+            return
+        report.frames += 1
+        yield Frame(pts=pts, rgb_HWC=rgb_of(frame))
+
+
+def _from(
+    path: Path, start: int, start_pts: int | None, report: ReadReport
+) -> Iterator[tuple[int, VideoFrame]]:
+    if start > 0 and start_pts is not None:
+        found = _seek_decode(path, start_pts, report)
+        first = next(found, None)
+        if first is not None:
+            yield first
+            yield from found
+            return
+    for number, frame in enumerate(_decode(path, report)):
+        if number >= start:
+            yield frame
+
+
+def _decode(path: Path, report: ReadReport) -> Iterator[tuple[int, VideoFrame]]:
+    """Every frame with its repaired timestamp."""
+    with open_video(path) as (container, stream):
+        frame = None
+        frames = _frames(container, stream, report)
+        for pts, frame in _checked(path, frames, _Clock(stream, report)):
+            yield pts, frame
+        if frame is None:
+            raise UnreadableVideo(f"{path} holds no frame that can be decoded")
+
+
+def _seek_decode(
+    path: Path, start_pts: int, report: ReadReport
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Frames from ``start_pts`` on, or nothing where the seek cannot be proven exact.
+
+    It is when decoding restarts at a key frame that is not later, every frame up to the wanted one
+    has a timestamp, and the wanted one has exactly ``start_pts``.
+    """
+    with open_video(path) as (container, stream):
+        try:
+            container.seek(start_pts, stream=stream, backward=True)
+        except av.error.FFmpegError:
+            return
+        frames = _frames(container, stream, report)
+        frame = next(frames, None)
+        if frame is None or not frame.key_frame:
+            return
+        while frame is not None and frame.pts is not None and frame.pts < start_pts:
+            frame = next(frames, None)
+        if frame is not None and frame.pts == start_pts:
+            yield from _checked(path, chain([frame], frames), _Clock(stream, report))
+
+
+def _checked(
+    path: Path, frames: Iterable[VideoFrame], clock: _Clock
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Refuse what is refused in any frame, and a change of size."""
+    size: tuple[int, int] | None = None
+    for frame in frames:
+        size = size or (frame.width, frame.height)
+        if (frame.width, frame.height) != size:
+            raise UnsupportedVideo(
+                f"{path} changes from {size[0]}x{size[1]} to {frame.width}x{frame.height} in the "
+                "middle; scale it to one size first: ffmpeg -i IN -vf scale=W:H OUT.mp4"
+            )
+        refuse_frame(path, frame)
+        yield clock.tick(frame.pts), frame
+
+
+def _frames(
+    container: InputContainer, stream: VideoStream, report: ReadReport
+) -> Iterator[VideoFrame]:
+    """Everything that decodes; failures are counted, and a demuxing error ends the file."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.error.FFmpegError:
+            report.truncated = True
+            yield from _drain(stream, report)
+            return
+        report.decode_failures += packet.is_corrupt
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            report.decode_failures += 1
+            continue
+        yield from frames
+
+
+def _drain(stream: VideoStream, report: ReadReport) -> Iterator[VideoFrame]:
+    try:
+        yield from stream.decode(None)
+    except av.error.FFmpegError:
+        report.decode_failures += 1
+
+
+class _Clock:
+    """Strictly increasing timestamps by one rule; see ``read_frames``."""
+
+    def __init__(self, stream: VideoStream, report: ReadReport) -> None:
+        rate = stream.average_rate or Fraction(_ASSUMED_RATE)
+        self._step = max(1, round(1 / (rate * (stream.time_base or Fraction(1, 1000)))))
+        self._previous: int | None = None
+        self._report = report
+
+    def tick(self, pts: int | None) -> int:
+        if pts is None or (self._previous is not None and pts <= self._previous):
+            self._report.repaired_timestamps += 1
+            pts = 0 if self._previous is None else self._previous + self._step
+        self._previous = pts
+        return pts
