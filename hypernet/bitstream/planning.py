@@ -1,44 +1,39 @@
 """Choosing how a tensor is coded, from the exact cost of every choice.
 
-A tensor is coded directly or as the difference from the same tensor of an earlier clip. Its rows
-(axis 0) are taken in blocks of 2^k, each with its own scale; all blocks share one distribution
-shape. Scales are coded as differences between consecutive blocks, so the best scales are a path:
-found by dynamic programming over the costs of symbols and differences together.
-
-Costs are multiples of 2^-10 bit held in float64. Sums of them are exact, so decisions do not depend
-on the number of threads or the order of summation.
+A tensor is coded directly or as the difference from the same tensor of an earlier clip. All of it
+shares one distribution shape. Its rows (axis 0) are taken in blocks of 2^level, each with its own
+scale; its columns (axis 1) may each add an offset to that scale. Scales and offsets are coded as
+differences between neighbours, so the best ones form a path: found by dynamic programming over the
+costs of symbols and differences together.
 """
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hypernet.bitstream.costs import COST_UNIT, Costs, Indices, Magnitudes, delta_costs
 from hypernet.bitstream.entropy import Symbols, exceeds_magnitude
-from hypernet.bitstream.tables import (
-    MAX_SUPPORT,
-    NUM_SCALES,
-    NUM_SHAPES,
-    cost_table,
-    escape_bits,
-)
+from hypernet.bitstream.tables import NUM_SCALES, NUM_SHAPES
 from hypernet.weights import WeightSpec
 
-SHAPE_BITS = 3
+SHAPE_BITS = 4
 SCALE_BITS = 6
-DELTA_SHAPE = 2
-"""Distribution shape of scale differences: Laplace."""
 
-_COST_UNIT = 1024.0
 _MAX_BLOCKS = 2048
 _MIN_BLOCK_VALUES = 8
 _FIRST_DELTA_SCALE = 35
+_OFFSETS = np.arange(-24, 25)
 
-Costs = NDArray[np.float64]
-Scales = NDArray[np.int64]
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Path:
+    """A sequence of scales or offsets, and the table that codes its differences."""
+
+    steps: Indices
+    delta_scale: int
+    bits: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -48,22 +43,22 @@ class TensorPlan:
     Attributes:
         residual: coded as the difference from the reference.
         level: rows per block, as a power of two.
-        shape: distribution shape of every block.
-        scales: distribution scale per block, int64, shape [ceil(rows / 2^level)].
-        delta_scale: scale of the table that codes the differences between scales.
-        bits: exact cost with side information, up to 2^-10 bit per value.
+        shape: distribution shape.
+        scales: distribution scale per block of rows, shape [ceil(rows / 2^level)].
+        offsets: added to the scale per column, None if no column differs.
+        bits: exact cost with side information.
     """
 
     residual: bool
     level: int
     shape: int
-    scales: Scales
-    delta_scale: int
+    scales: Path
+    offsets: Path | None
     bits: float
 
 
 def estimate_bits(symbols: Symbols, spec: WeightSpec, reference: Symbols | None = None) -> float:
-    """Bits that :func:`encode_tensor` spends on a tensor, side information included.
+    """Bits that a tensor takes in a payload, side information included.
 
     Args:
         symbols: int32 in the spec's shape.
@@ -76,11 +71,11 @@ def estimate_bits(symbols: Symbols, spec: WeightSpec, reference: Symbols | None 
 def plan_tensor(symbols: Symbols, spec: WeightSpec, reference: Symbols | None) -> TensorPlan:
     """The cheapest way to code a tensor; arguments as for :func:`estimate_bits`."""
     flag_bits = 0 if reference is None else 1
-    plan = _plan_values(symbols, spec, residual=False, flag_bits=flag_bits)
+    plan = _plan_values(symbols.reshape(spec.shape), residual=False, flag_bits=flag_bits)
     if reference is not None:
         difference = symbols - reference
         if not exceeds_magnitude(difference):
-            other = _plan_values(difference, spec, residual=True, flag_bits=flag_bits)
+            other = _plan_values(difference.reshape(spec.shape), residual=True, flag_bits=flag_bits)
             plan = other if other.bits < plan.bits else plan
     return plan
 
@@ -95,55 +90,64 @@ def level_bits(rows: int) -> int:
     return max_level(rows).bit_length()
 
 
-def _plan_values(
-    values: Symbols, spec: WeightSpec, *, residual: bool, flag_bits: int
-) -> TensorPlan:
-    side_bits = flag_bits + level_bits(spec.rows) + SHAPE_BITS + SCALE_BITS
-    level, costs = _finest_costs(values.reshape(spec.rows, -1), spec)
-    by_level = [costs]
+def has_columns(spec_shape: tuple[int, ...]) -> bool:
+    """Whether a tensor has a flag for column offsets."""
+    return len(spec_shape) > 1 and spec_shape[1] > 1
+
+
+def _plan_values(values: Symbols, *, residual: bool, flag_bits: int) -> TensorPlan:
+    magnitudes = Magnitudes(values)
+    side_bits = flag_bits + level_bits(magnitudes.rows) + SHAPE_BITS + SCALE_BITS
+    side_bits += int(has_columns(values.shape))
+    plan = replace(
+        _plan_rows(magnitudes),
+        residual=residual,
+    )
+    if has_columns(values.shape):
+        plan = _plan_columns(magnitudes, plan)
+    return replace(plan, bits=plan.bits + side_bits + magnitudes.constant_bits)
+
+
+def _plan_rows(magnitudes: Magnitudes) -> TensorPlan:
+    """Best level, shape and scales."""
+    finest = _finest_level(magnitudes)
+    by_level = [magnitudes.block_costs(finest)]
     while len(by_level[-1]) > 1:
         by_level.append(_merge_pairs(by_level[-1]))
     plans: list[TensorPlan] = []
-    for coarseness in reversed(range(len(by_level))):
-        costs_BST = by_level[coarseness].reshape(-1, NUM_SHAPES, NUM_SCALES)
-        bounds = costs_BST.min(axis=2).sum(axis=0) / _COST_UNIT + side_bits
-        shape = int(bounds.argmin())
-        if plans and bounds[shape] >= min(plan.bits for plan in plans):
-            continue
-        scales, delta_scale, path_bits = _best_path(costs_BST[:, shape])
-        plan = TensorPlan(
-            residual=residual,
-            level=level + coarseness,
-            shape=shape,
-            scales=scales,
-            delta_scale=delta_scale,
-            bits=path_bits + side_bits,
+    for level in reversed(range(finest, finest + len(by_level))):
+        costs_BST = by_level[level - finest].reshape(-1, NUM_SHAPES, NUM_SCALES)
+        shape = int(costs_BST.min(axis=2).sum(axis=0).argmin())
+        path = _best_path(costs_BST[:, shape])
+        plans.append(
+            TensorPlan(
+                residual=False, level=level, shape=shape, scales=path, offsets=None, bits=path.bits
+            )
         )
-        plans.append(plan)
     return min(plans, key=lambda plan: plan.bits)
 
 
-def _finest_costs(values_RC: Symbols, spec: WeightSpec) -> tuple[int, Costs]:
-    """Level and costs [blocks, NUM_TABLES] of the smallest blocks worth trying."""
+def _plan_columns(magnitudes: Magnitudes, plan: TensorPlan) -> TensorPlan:
+    """Add column offsets to a plan, then choose the scales of its rows again, if that pays."""
+    row_scales = np.repeat(plan.scales.steps, 1 << plan.level)[: magnitudes.rows]
+    costs = magnitudes.column_costs(plan.shape, row_scales, _OFFSETS)
+    offsets = _best_path(costs, origin=int(np.flatnonzero(_OFFSETS == 0)[0]))
+    offsets = replace(offsets, steps=_OFFSETS[offsets.steps])
+    scales = _best_path(magnitudes.block_costs_given_columns(plan.level, plan.shape, offsets.steps))
+    bits = scales.bits + _path_bits(offsets.steps, origin=0)[1]
+    if bits >= plan.bits:
+        return plan
+    return replace(plan, scales=scales, offsets=offsets, bits=bits)
+
+
+def _finest_level(magnitudes: Magnitudes) -> int:
+    """Level of the smallest blocks worth trying."""
     level = 0
-    while level < max_level(spec.rows) and (
-        spec.rows >> level > _MAX_BLOCKS or values_RC.shape[1] << level < _MIN_BLOCK_VALUES
+    while level < max_level(magnitudes.rows) and (
+        magnitudes.rows >> level > _MAX_BLOCKS or magnitudes.row_size << level < _MIN_BLOCK_VALUES
     ):
         level += 1
-    num_blocks = -(-spec.rows >> level)
-    magnitudes = np.abs(values_RC)
-    width = min(int(magnitudes.max()), MAX_SUPPORT + 1) + 1
-    clipped = np.minimum(magnitudes, width - 1, dtype=np.int64)
-    block_of_row = np.arange(spec.rows) >> level
-    cells = clipped + (block_of_row * width)[:, None]
-    counts = np.bincount(cells.ravel(), minlength=num_blocks * width).reshape(num_blocks, width)
-    costs: Costs = counts.astype(np.float64) @ _costs()[:width]
-    far = magnitudes > MAX_SUPPORT
-    if far.any():
-        extra = escape_bits(magnitudes[far]) * _COST_UNIT
-        blocks = np.broadcast_to(block_of_row[:, None], far.shape)[far]
-        costs += np.bincount(blocks, weights=extra, minlength=num_blocks)[:, None]
-    return level, costs
+    return level
 
 
 def _merge_pairs(costs: Costs) -> Costs:
@@ -153,49 +157,52 @@ def _merge_pairs(costs: Costs) -> Costs:
     return merged
 
 
-def _best_path(costs_BT: Costs) -> tuple[Scales, int, float]:
-    """Scales per block, scale of their difference table, and bits of both and of the symbols."""
-    if len(costs_BT) == 1:
-        scale = int(costs_BT[0].argmin())
-        return np.array([scale]), 0, float(costs_BT[0, scale]) / _COST_UNIT
+def _best_path(costs_NT: Costs, origin: int | None = None) -> Path:
+    """One state per element, cheapest in symbols and differences together.
+
+    Args:
+        costs_NT: cost of the symbols of each element in each state.
+        origin: state that the first element's difference is taken from; None if it has none.
+    """
+    low, high = _useful_states(costs_NT, origin)
+    costs = costs_NT[:, low:high]
+    states = np.arange(high - low)
     delta_scale = _FIRST_DELTA_SCALE
     for _ in range(2):
-        scales = _shortest_path(costs_BT, _delta_costs()[:, :, delta_scale])
-        deltas = np.abs(np.diff(scales))
-        delta_bits = _costs()[deltas][:, _delta_tables()].sum(axis=0)
-        delta_scale = int(delta_bits.argmin())
-    symbol_bits = costs_BT[np.arange(len(scales)), scales].sum()
-    total = float(symbol_bits + delta_bits[delta_scale]) / _COST_UNIT
-    return scales, delta_scale, total + SCALE_BITS
+        step_TT = delta_costs(states[:, None] - states)[:, :, delta_scale]
+        start = costs[0] if origin is None else costs[0] + step_TT[origin - low]
+        steps = low + _shortest_path(start, costs, step_TT)
+        delta_scale, side_bits = _path_bits(steps, origin)
+    symbol_bits = float(costs_NT[np.arange(len(steps)), steps].sum()) / COST_UNIT
+    return Path(steps=steps, delta_scale=delta_scale, bits=symbol_bits + side_bits)
 
 
-def _shortest_path(costs_BT: Costs, step_TT: Costs) -> Scales:
-    """Path through the scales that minimises the sum of block costs and step costs."""
-    arrival = costs_BT[0]
-    origins = np.empty(costs_BT.shape, dtype=np.int64)
-    for block in range(1, len(costs_BT)):
+def _path_bits(steps: Indices, origin: int | None) -> tuple[int, float]:
+    """Best table for the differences, and the bits they take with it."""
+    deltas = np.diff(steps) if origin is None else np.diff(steps, prepend=origin)
+    if not len(deltas):
+        return 0, 0.0
+    costs = delta_costs(deltas).sum(axis=0)
+    delta_scale = int(costs.argmin())
+    return delta_scale, float(costs[delta_scale]) / COST_UNIT + SCALE_BITS
+
+
+def _useful_states(costs_NT: Costs, origin: int | None) -> tuple[int, int]:
+    best = costs_NT.argmin(axis=1)
+    if origin is not None:
+        best = np.append(best, origin)
+    return int(best.min()), int(best.max()) + 1
+
+
+def _shortest_path(start: Costs, costs_NT: Costs, step_TT: Costs) -> Indices:
+    arrival = start
+    origins = np.empty(costs_NT.shape, dtype=np.int64)
+    for element in range(1, len(costs_NT)):
         through_TT = arrival[:, None] + step_TT
-        origins[block] = through_TT.argmin(axis=0)
-        arrival = through_TT.min(axis=0) + costs_BT[block]
-    scales = np.empty(len(costs_BT), dtype=np.int64)
-    scales[-1] = arrival.argmin()
-    for block in range(len(costs_BT) - 1, 0, -1):
-        scales[block - 1] = origins[block, scales[block]]
-    return scales
-
-
-@functools.cache
-def _costs() -> Costs:
-    return np.rint(cost_table().astype(np.float64) * _COST_UNIT)
-
-
-def _delta_tables() -> slice:
-    return slice(DELTA_SHAPE * NUM_SCALES, (DELTA_SHAPE + 1) * NUM_SCALES)
-
-
-@functools.cache
-def _delta_costs() -> Costs:
-    """Cost of a step between two scales, shape [NUM_SCALES, NUM_SCALES, difference table]."""
-    scales = np.arange(NUM_SCALES)
-    steps: Costs = _costs()[np.abs(scales[:, None] - scales)][:, :, _delta_tables()]
-    return steps
+        origins[element] = through_TT.argmin(axis=0)
+        arrival = through_TT.min(axis=0) + costs_NT[element]
+    path = np.empty(len(costs_NT), dtype=np.int64)
+    path[-1] = arrival.argmin()
+    for element in range(len(costs_NT) - 1, 0, -1):
+        path[element - 1] = origins[element, path[element]]
+    return path

@@ -22,11 +22,15 @@ from numpy.typing import NDArray
 TABLES_PATH = Path(__file__).with_name("tables.npy")
 PRECISION = 24
 TOTAL = 1 << PRECISION
-NUM_SHAPES = 6
+NUM_SHAPES = 16
 NUM_SCALES = 64
 NUM_TABLES = NUM_SHAPES * NUM_SCALES
 MAX_SUPPORT = 2047
 ESCAPE_HEAD_BITS = 6
+
+_MIN_SUPPORT = 15
+_MAX_MEAN = 2.0 ** (25 / 3)
+_TAIL = 2.0**-12
 
 Density = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -36,16 +40,14 @@ class FrequencyTables:
     """The committed tables.
 
     Attributes:
-        supports: ``A`` of each scale, int64, shape [NUM_SCALES].
         halves: per table the frequencies of 0 .. A followed by that of the escape symbol.
     """
 
-    supports: NDArray[np.int64]
     halves: tuple[NDArray[np.uint32], ...]
 
     def support(self, table: int) -> int:
-        """Largest magnitude that needs no escape."""
-        return int(self.supports[table % NUM_SCALES])
+        """``A``, the largest magnitude that needs no escape."""
+        return len(self.halves[table]) - 2
 
     def frequencies(self, table: int) -> NDArray[np.uint32]:
         """Frequencies of ``-A .. A`` and of the escape symbol, sum 2^24, shape [2 A + 2]."""
@@ -85,26 +87,28 @@ def escape_bits(magnitudes: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def generate_tables() -> NDArray[np.uint32]:
-    """Compute the content of the file: supports, then for each table its half and escape."""
+    """Compute the content of the file: A of each table, then for each table its half and escape."""
     means = 2.0 ** ((np.arange(NUM_SCALES) - 38) / 3)
-    supports = np.minimum(np.ceil(12 * means).astype(np.int64) + 16, MAX_SUPPORT)
-    rows = [
-        _frequencies(survival, mean, int(support))
-        for survival in map(_unit_survival, _densities())
-        for mean, support in zip(means, supports, strict=True)
+    halves = [
+        _frequencies(survival, share, float(mean))
+        for survival, share in map(_unit_survival_and_share, _shapes())
+        for mean in means
     ]
-    return np.concatenate([supports.astype(np.uint32), *rows])
+    supports = np.array([len(half) - 2 for half in halves], dtype=np.uint32)
+    return np.concatenate([supports, *halves])
 
 
 def _parse(flat: NDArray[np.uint32]) -> FrequencyTables:
-    supports = flat[:NUM_SCALES].astype(np.int64)
-    ends = np.cumsum(np.tile(supports + 2, NUM_SHAPES))
-    halves = np.split(flat[NUM_SCALES:], ends[:-1])
-    return FrequencyTables(supports=supports, halves=tuple(halves))
+    ends = NUM_TABLES + np.cumsum(flat[:NUM_TABLES].astype(np.int64) + 2)
+    halves = np.split(flat, [NUM_TABLES, *ends[:-1]])[1:]
+    return FrequencyTables(halves=tuple(halves))
 
 
-def _densities() -> tuple[Density, ...]:
-    """Unnormalised densities, by shape index: generalised Gaussians, then Student's t."""
+def _shapes() -> tuple[tuple[Density, float], ...]:
+    """Unnormalised densities by shape index, and the share of values that follow them.
+
+    The other values are exactly zero, as in weights that a rate penalty has pruned.
+    """
 
     def generalised_gaussian(exponent: float) -> Density:
         return lambda x: np.exp(-(x**exponent))
@@ -112,17 +116,32 @@ def _densities() -> tuple[Density, ...]:
     def student_t(freedom: float) -> Density:
         return lambda x: (1 + x**2 / freedom) ** (-(freedom + 1) / 2)
 
+    laplace, gaussian = generalised_gaussian(1.0), generalised_gaussian(2.0)
     return (
-        generalised_gaussian(0.5),
-        generalised_gaussian(0.7),
-        generalised_gaussian(1.0),
-        generalised_gaussian(1.4),
-        generalised_gaussian(2.0),
-        student_t(3.0),
+        (generalised_gaussian(0.35), 1.0),
+        (generalised_gaussian(0.5), 1.0),
+        (generalised_gaussian(0.7), 1.0),
+        (laplace, 1.0),
+        (generalised_gaussian(1.4), 1.0),
+        (gaussian, 1.0),
+        (generalised_gaussian(3.0), 1.0),
+        (generalised_gaussian(6.0), 1.0),
+        (student_t(3.0), 1.0),
+        (gaussian, 1 / 2),
+        (gaussian, 1 / 4),
+        (laplace, 1 / 2),
+        (laplace, 1 / 4),
+        (laplace, 1 / 8),
+        (laplace, 1 / 16),
+        (laplace, 1 / 32),
     )
 
 
 Survival = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def _unit_survival_and_share(shape: tuple[Density, float]) -> tuple[Survival, float]:
+    return _unit_survival(shape[0]), shape[1]
 
 
 def _unit_survival(density: Density) -> Survival:
@@ -134,13 +153,15 @@ def _unit_survival(density: Density) -> Survival:
     return lambda z: np.interp(z, grid, above / above[0])
 
 
-def _frequencies(survival: Survival, mean: float, support: int) -> NDArray[np.uint32]:
-    edges: NDArray[np.float64] = np.arange(support + 1.0) + 0.5
-    above = survival(edges / _scale_for_mean(survival, mean))
+def _frequencies(survival: Survival, share: float, mean: float) -> NDArray[np.uint32]:
+    scale = _scale_for_mean(survival, min(mean / share, _MAX_MEAN))
+    edges: NDArray[np.float64] = np.arange(MAX_SUPPORT + 1.0) + 0.5
+    above = share * survival(edges / scale)
+    support = max(int(np.count_nonzero(above > share * _TAIL)), _MIN_SUPPORT)
+    above = above[: min(support, MAX_SUPPORT) + 1]
     # Half of P(|x| = v) for v = 1 .. A; what lies beyond goes to the escape symbol.
     halves = np.maximum(np.floor((above[:-1] - above[1:]) / 2 * TOTAL), 1).astype(np.int64)
-    floor = min(2.0**-14, above[0] / 64)
-    escape = max(1, int(max(above[-1], floor) * TOTAL))
+    escape = max(1, int(max(above[-1], min(2.0**-14, above[0] / 64)) * TOTAL))
     zero = TOTAL - escape - 2 * int(halves.sum())
     return np.concatenate([[zero], halves, [escape]]).astype(np.uint32)
 

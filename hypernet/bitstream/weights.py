@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hypernet.bitstream.costs import DELTA_SHAPE, Indices
 from hypernet.bitstream.entropy import (
     SymbolDecoder,
     SymbolEncoder,
@@ -18,14 +19,14 @@ from hypernet.bitstream.entropy import (
     exceeds_magnitude,
 )
 from hypernet.bitstream.planning import (
-    DELTA_SHAPE,
     SCALE_BITS,
     SHAPE_BITS,
+    has_columns,
     level_bits,
     max_level,
     plan_tensor,
 )
-from hypernet.bitstream.tables import NUM_SCALES, NUM_SHAPES
+from hypernet.bitstream.tables import NUM_SCALES
 from hypernet.errors import InvalidStream
 from hypernet.weights import WeightSpec
 
@@ -81,13 +82,17 @@ def encode_tensor(
         encoder.encode_bits(int(plan.residual), 1)
     encoder.encode_bits(plan.level, level_bits(spec.rows))
     encoder.encode_bits(plan.shape, SHAPE_BITS)
-    encoder.encode_bits(int(plan.scales[0]), SCALE_BITS)
-    if len(plan.scales) > 1:
-        encoder.encode_bits(plan.delta_scale, SCALE_BITS)
-        deltas = np.diff(plan.scales).astype(np.int32)
-        encoder.encode(deltas, DELTA_SHAPE * NUM_SCALES + plan.delta_scale)
+    scales = plan.scales.steps
+    encoder.encode_bits(int(scales[0]), SCALE_BITS)
+    _encode_deltas(encoder, np.diff(scales), plan.scales.delta_scale)
+    offsets = None
+    if has_columns(spec.shape):
+        encoder.encode_bits(int(plan.offsets is not None), 1)
+        if plan.offsets is not None:
+            offsets = plan.offsets.steps
+            _encode_deltas(encoder, np.diff(offsets, prepend=0), plan.offsets.delta_scale)
     values = symbols - reference if plan.residual and reference is not None else symbols
-    encoder.encode(values.ravel(), _tables(spec, plan.level, plan.shape, plan.scales))
+    encoder.encode(values.ravel(), _tables(spec, plan.level, plan.shape, scales, offsets))
 
 
 def decode_tensor(decoder: SymbolDecoder, spec: WeightSpec, reference: Symbols | None) -> Symbols:
@@ -98,17 +103,19 @@ def decode_tensor(decoder: SymbolDecoder, spec: WeightSpec, reference: Symbols |
     """
     residual = reference is not None and decoder.decode_bits(1) == 1
     level = decoder.decode_bits(level_bits(spec.rows))
+    if level > max_level(spec.rows):
+        raise InvalidStream(f"{spec.name}: blocks of 2^{level} rows, {spec.rows} rows present")
     shape = decoder.decode_bits(SHAPE_BITS)
-    if level > max_level(spec.rows) or shape >= NUM_SHAPES:
-        raise InvalidStream(f"{spec.name}: unknown block size {level} or shape {shape}")
-    scales = np.array([decoder.decode_bits(SCALE_BITS)])
     num_blocks = -(-spec.rows >> level)
-    if num_blocks > 1:
-        table = DELTA_SHAPE * NUM_SCALES + decoder.decode_bits(SCALE_BITS)
-        scales = np.cumsum(np.append(scales, decoder.decode(table, num_blocks - 1)))
-        if int(scales.min()) < 0 or int(scales.max()) >= NUM_SCALES:
-            raise InvalidStream(f"{spec.name}: a scale is out of range")
-    symbols = decoder.decode(_tables(spec, level, shape, scales), spec.size).reshape(spec.shape)
+    first = decoder.decode_bits(SCALE_BITS)
+    scales = np.cumsum(np.append(first, _decode_deltas(decoder, num_blocks - 1)))
+    if int(scales.min()) < 0 or int(scales.max()) >= NUM_SCALES:
+        raise InvalidStream(f"{spec.name}: a scale is out of range")
+    offsets = None
+    if has_columns(spec.shape) and decoder.decode_bits(1):
+        offsets = np.cumsum(_decode_deltas(decoder, spec.shape[1]))
+    tables = _tables(spec, level, shape, scales, offsets)
+    symbols = decoder.decode(tables, spec.size).reshape(spec.shape)
     if residual and reference is not None:
         symbols = symbols + reference
         if exceeds_magnitude(symbols):
@@ -116,13 +123,31 @@ def decode_tensor(decoder: SymbolDecoder, spec: WeightSpec, reference: Symbols |
     return symbols
 
 
-def _tables(spec: WeightSpec, level: int, shape: int, scales: np.ndarray) -> TableIndices | int:
-    """Table of every value, or the one table of all."""
-    tables = (shape * NUM_SCALES + scales).astype(np.uint16)
-    if len(tables) == 1:
-        return int(tables[0])
-    row_size = spec.size // spec.rows
-    return np.repeat(tables, row_size << level)[: spec.size]
+def _encode_deltas(encoder: SymbolEncoder, deltas: Indices, delta_scale: int) -> None:
+    if len(deltas):
+        encoder.encode_bits(delta_scale, SCALE_BITS)
+        encoder.encode(deltas.astype(np.int32), DELTA_SHAPE * NUM_SCALES + delta_scale)
+
+
+def _decode_deltas(decoder: SymbolDecoder, count: int) -> Indices:
+    if not count:
+        return np.empty(0, dtype=np.int64)
+    table = DELTA_SHAPE * NUM_SCALES + decoder.decode_bits(SCALE_BITS)
+    return decoder.decode(table, count).astype(np.int64)
+
+
+def _tables(
+    spec: WeightSpec, level: int, shape: int, scales: Indices, offsets: Indices | None
+) -> TableIndices | int:
+    """Table of every value in C order, or the one table of all."""
+    first = shape * NUM_SCALES
+    if len(scales) == 1 and offsets is None:
+        return first + int(scales[0])
+    row_scales = np.repeat(scales, 1 << level)[: spec.rows]
+    if offsets is None:
+        return np.repeat((first + row_scales).astype(np.uint16), spec.size // spec.rows)
+    both = np.clip(row_scales[:, None] + offsets, 0, NUM_SCALES - 1)
+    return np.repeat((first + both).astype(np.uint16).ravel(), spec.size // both.size)
 
 
 def _matching(spec: WeightSpec, reference: WeightSymbols | None) -> Symbols | None:
