@@ -1,0 +1,153 @@
+"""Errors of the service: one tree, each class with a stable code.
+
+ServiceError
+|-- InvalidConfiguration    configuration.invalid
+|-- InvalidRequest          request.invalid
+|-- TooLarge                request.too_large
+|-- Unauthenticated         access.unauthenticated
+|-- AccessDenied            access.denied
+|-- NotFound                not_found
+|-- Conflict
+|   |-- IllegalTransition   state.illegal
+|   `-- IdempotencyMismatch idempotency.mismatch
+|-- LeaseLost               lease.lost
+|-- DatabaseUnavailable     database.unavailable    retryable
+|-- QueueUnavailable        queue.unavailable       retryable
+`-- StorageError
+    |-- StorageUnavailable  storage.unavailable     retryable
+    |-- StorageFull         storage.full
+    |-- StorageDenied       storage.denied
+    |-- InvalidKey          storage.invalid_key
+    |-- ObjectMissing       storage.missing
+    `-- ObjectExists        storage.exists
+
+The code is part of the interface (HTTP problem documents, exit status, the ``error_code`` of an
+encoding). ``retryable`` says that the same call may succeed later without anybody changing
+anything: workers then wait and try again without counting it as an attempt that failed.
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Something the service refuses or cannot do now."""
+
+    code = "error"
+    retryable = False
+
+
+class InvalidConfiguration(ServiceError):
+    """A setting of the environment is missing, unusable or unsafe."""
+
+    code = "configuration.invalid"
+
+
+class InvalidRequest(ServiceError):
+    """The request cannot be understood or asks for something that does not exist."""
+
+    code = "request.invalid"
+
+
+class TooLarge(ServiceError):
+    """The upload or request exceeds a stated limit."""
+
+    code = "request.too_large"
+
+
+class Unauthenticated(ServiceError):
+    """The API key is missing, unknown or revoked."""
+
+    code = "access.unauthenticated"
+
+
+class AccessDenied(ServiceError):
+    """The source or destination lies outside what this service may touch."""
+
+    code = "access.denied"
+
+
+class NotFound(ServiceError):
+    """There is no such thing, or it belongs to another API key."""
+
+    code = "not_found"
+
+
+class Conflict(ServiceError):
+    """The request contradicts the present state."""
+
+    code = "conflict"
+
+
+class IllegalTransition(Conflict):
+    """The state machine has no such step from the present state."""
+
+    code = "state.illegal"
+
+
+class IdempotencyMismatch(Conflict):
+    """The idempotency key was used before with a different request."""
+
+    code = "idempotency.mismatch"
+
+
+class LeaseLost(ServiceError):
+    """The unit of work belongs to a later attempt, or to nobody; this attempt may not write."""
+
+    code = "lease.lost"
+
+
+class DatabaseUnavailable(ServiceError):
+    """The database does not answer."""
+
+    code = "database.unavailable"
+    retryable = True
+
+
+class QueueUnavailable(ServiceError):
+    """The broker does not answer; the work is stored and will be sent again."""
+
+    code = "queue.unavailable"
+    retryable = True
+
+
+class StorageError(ServiceError):
+    """The object store refused."""
+
+    code = "storage.error"
+
+
+class StorageUnavailable(StorageError):
+    """The object store does not answer, or asks to slow down."""
+
+    code = "storage.unavailable"
+    retryable = True
+
+
+class StorageFull(StorageError):
+    """The object store has no space left."""
+
+    code = "storage.full"
+
+
+class StorageDenied(StorageError):
+    """The credentials are wrong, expired or not allowed to do this."""
+
+    code = "storage.denied"
+
+
+class InvalidKey(StorageError):
+    """The object key is empty, too long, or would leave the store."""
+
+    code = "storage.invalid_key"
+
+
+class ObjectMissing(StorageError):
+    """There is no such object or bucket."""
+
+    code = "storage.missing"
+
+
+class ObjectExists(StorageError):
+    """An object with this key exists and was asked not to be replaced."""
+
+    code = "storage.exists"

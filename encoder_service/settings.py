@@ -1,0 +1,192 @@
+"""Where and how this installation runs, from environment variables only.
+
+A setting ``field`` of a group ``group`` is the variable ``NRV_GROUP_FIELD`` (``NRV_DATABASE_URL``).
+What to encode like is not here: that is part of a request and of its result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar, get_type_hints
+from urllib.parse import urlsplit
+
+from encoder_service.errors import InvalidConfiguration
+
+Group = TypeVar("Group")
+
+DEVELOPMENT = "development"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+DEVELOPMENT_SECRET = "for-development-only"  # noqa: S105 - refused everywhere else
+WELL_KNOWN_SECRETS = frozenset(
+    {DEVELOPMENT_SECRET, "admin", "changeme", "minioadmin", "nrv", "password", "postgres", "secret"}
+)
+
+
+def _setting(default: Any, meaning: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"meaning": meaning, "secret": secret})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatabaseSettings:
+    """The database that holds the truth."""
+
+    url: str = _setting(
+        "sqlite:///nrv-data/nrv.sqlite3",
+        "SQLAlchemy URL: postgresql+psycopg://user:password@host/name, or sqlite:///file",
+    )
+    pool_size: int = _setting(5, "connections kept open by each process (PostgreSQL)")
+    busy_seconds: float = _setting(10.0, "longest wait for a lock before a statement is refused")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StorageSettings:
+    """The object store for sources, segments and streams."""
+
+    url: str = _setting("folder:nrv-data/objects", "folder:PATH, or s3://bucket/prefix")
+    endpoint: str = _setting("", "URL of an S3-compatible server; empty for the provider's own")
+    region: str = _setting("us-east-1", "region that signatures name")
+    access_key: str = _setting("", "S3 access key; empty to use the machine's own credentials")
+    secret_key: str = _setting("", "S3 secret key", secret=True)
+    source_buckets: tuple[str, ...] = _setting(
+        (), "buckets that s3:// sources and destinations may name, separated by commas"
+    )
+    link_secret: str = _setting(
+        DEVELOPMENT_SECRET, "key that signs links to objects in a folder", secret=True
+    )
+    link_seconds: int = _setting(3600, "how long a link to an object is valid")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueSettings:
+    """The broker that wakes workers up; it may lose everything without harm."""
+
+    url: str = _setting("redis://127.0.0.1:6379/0", "Celery broker URL")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobSettings:
+    """Leases and attempts. A worker that died is noticed after ``lease_seconds`` at the latest."""
+
+    lease_seconds: float = _setting(15.0, "how long a unit of work stays leased without heartbeat")
+    heartbeat_seconds: float = _setting(4.0, "pause between two heartbeats of a worker")
+    sweep_seconds: float = _setting(5.0, "pause between two sweeps for expired leases")
+    resend_seconds: float = _setting(20.0, "age at which a message nobody acted on is sent again")
+    max_errors: int = _setting(3, "errors of a unit before its fallback preset, and again after it")
+    max_lost_leases: int = _setting(5, "workers lost over one unit before its encoding fails")
+    retry_seconds: float = _setting(2.0, "pause after the first error of a unit; doubles each time")
+    max_retry_seconds: float = _setting(60.0, "longest pause between two attempts")
+    fallback_preset: str = _setting(
+        "fast", "cheaper preset for segments that keep failing, or empty"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSettings:
+    """One worker process."""
+
+    scratch: str = _setting("nrv-data/scratch", "folder for sources and segments being worked on")
+    scratch_bytes: int = _setting(20 * 2**30, "sources kept in the scratch folder, in bytes")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Everything the environment decides."""
+
+    environment: str = DEVELOPMENT
+    log_level: str = "info"
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    queue: QueueSettings = field(default_factory=QueueSettings)
+    jobs: JobSettings = field(default_factory=JobSettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+
+    def __post_init__(self) -> None:
+        if self.environment != DEVELOPMENT:
+            self._refuse_well_known_secrets()
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Read ``NRV_*`` variables.
+
+        Raises:
+            InvalidConfiguration: a variable is unknown, cannot be parsed, or is an unsafe default.
+        """
+        unknown = {name for name in environ if name.startswith("NRV_")} - _known_variables()
+        if unknown:
+            raise InvalidConfiguration(f"unknown settings: {', '.join(sorted(unknown))}")
+        level = environ.get("NRV_LOG_LEVEL", "info")
+        if level not in LOG_LEVELS:
+            raise InvalidConfiguration(f"NRV_LOG_LEVEL={level!r} is none of {LOG_LEVELS}")
+        return cls(
+            environment=environ.get("NRV_ENVIRONMENT", DEVELOPMENT),
+            log_level=level,
+            **{name: _read(group, name, environ) for name, group in GROUPS.items()},
+        )
+
+    def _refuse_well_known_secrets(self) -> None:
+        for variable, value, secret in self._values():
+            password = value if secret else urlsplit(str(value)).password
+            if password in WELL_KNOWN_SECRETS:
+                raise InvalidConfiguration(
+                    f"{variable} is a default that everybody knows; set a secret of your own "
+                    f"(NRV_ENVIRONMENT is {self.environment!r})"
+                )
+
+    def _values(self) -> Iterator[tuple[str, object, bool]]:
+        for name in GROUPS:
+            group = getattr(self, name)
+            for each in fields(group):
+                yield _variable(name, each.name), getattr(group, each.name), each.metadata["secret"]
+
+
+GROUPS: Mapping[str, type] = {
+    "database": DatabaseSettings,
+    "storage": StorageSettings,
+    "queue": QueueSettings,
+    "jobs": JobSettings,
+    "worker": WorkerSettings,
+}
+
+
+def describe() -> Iterator[tuple[str, str, str]]:
+    """Every variable of the groups with its default and its meaning, for documentation and help."""
+    for name, group in GROUPS.items():
+        for each in fields(group):
+            default = ",".join(each.default) if isinstance(each.default, tuple) else each.default
+            yield _variable(name, each.name), str(default), each.metadata["meaning"]
+
+
+def _variable(group: str, name: str) -> str:
+    return f"NRV_{group}_{name}".upper()
+
+
+def _known_variables() -> set[str]:
+    # The remote commands read these two; they are no settings of a server.
+    client = {"NRV_URL", "NRV_API_KEY"}
+    return {"NRV_ENVIRONMENT", "NRV_LOG_LEVEL", *client, *(name for name, _, _ in describe())}
+
+
+def _read(group: type[Group], name: str, environ: Mapping[str, str]) -> Group:
+    types = get_type_hints(group)
+    texts = {each: environ.get(_variable(name, each)) for each in types}
+    return group(
+        **{
+            each: _parse(_variable(name, each), text, types[each])
+            for each, text in texts.items()
+            if text is not None
+        }
+    )
+
+
+def _parse(variable: str, text: str, wanted: type) -> object:
+    if wanted == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    try:
+        value = wanted(text)
+    except ValueError:
+        raise InvalidConfiguration(f"{variable}={text!r} is not {wanted.__name__}") from None
+    if isinstance(value, int | float) and not 0 <= value < math.inf:
+        raise InvalidConfiguration(f"{variable}={text} must be finite and not negative")
+    return value
