@@ -1,0 +1,205 @@
+"""What users and operators can do: submit, cancel, retry, recover. Used by API, CLI and sweeper.
+
+Each command commits first and sends messages afterwards, so that no worker hears of a row that is
+not there yet. When the broker is down the work is stored all the same and sent by the sweeper.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from encoder_service.database import Database, db_now
+from encoder_service.errors import IdempotencyMismatch, NotFound, QueueUnavailable
+from encoder_service.jobs.records import Encoding, Message, Submission, UnitKey, new_id
+from encoder_service.jobs.repository import JobRepository, add_units
+from encoder_service.jobs.rows import encoding_from, unit_from, unit_key
+from encoder_service.jobs.states import EncodingStatus, Event, UnitKind, UnitStatus
+from encoder_service.jobs.transitions import LockedEncoding
+from encoder_service.queue import JobQueue
+from encoder_service.tables import encodings, labels, units
+from encoder_service.telemetry import fields
+
+log = logging.getLogger(__name__)
+
+SWEEP_LIMIT = 200
+
+
+def submit(database: Database, queue: JobQueue, submission: Submission) -> Encoding:
+    """Store an encoding and wake a worker up.
+
+    With an idempotency key, the same submission made again returns the encoding that the first one
+    made, whatever has become of it.
+
+    Raises:
+        IdempotencyMismatch: the key was used for a different submission.
+    """
+    digest = _digest(submission)
+    earlier = _find_earlier(database, submission, digest)
+    if earlier is not None:
+        return earlier
+    try:
+        with database.writing() as connection:
+            encoding = _insert(connection, submission, digest)
+    except IntegrityError:
+        earlier = _find_earlier(database, submission, digest)  # somebody was faster just now
+        if earlier is None:
+            raise
+        return earlier
+    key = UnitKey(encoding_id=encoding.id, kind=UnitKind.PLAN)
+    send(queue, [Message(unit=key, priority=encoding.priority)])
+    return encoding
+
+
+def cancel(database: Database, owner_id: str, encoding_id: str) -> Encoding:
+    """Ask for an encoding to be cancelled; it is at once, unless workers must stop first.
+
+    Raises:
+        NotFound: there is no such encoding of this owner.
+        IllegalTransition: it has succeeded or failed already.
+    """
+    with database.writing() as connection:
+        locked = _owned(connection, owner_id, encoding_id)
+        if locked.encoding.status is EncodingStatus.CANCELLED:
+            return locked.encoding
+        if locked.encoding.cancel_requested_at is None:
+            locked.require_active()
+            locked.set(cancel_requested_at=db_now())
+            locked.record(Event.CANCEL_REQUESTED)
+        locked.cancel_if_idle()
+        return locked.encoding
+
+
+def retry(database: Database, queue: JobQueue, owner_id: str, encoding_id: str) -> Encoding:
+    """Try a failed or cancelled encoding again; segments that are done stay done.
+
+    Raises:
+        NotFound: there is no such encoding of this owner.
+        IllegalTransition: it is neither failed nor cancelled.
+    """
+    with database.writing() as connection:
+        locked = _owned(connection, owner_id, encoding_id)
+        locked.change(
+            Event.RETRIED,
+            retries=encodings.c.retries + 1,
+            cancel_requested_at=None,
+            error_code=None,
+            error_message=None,
+            finished_at=None,
+        )
+        messages = _requeue(connection, locked)
+    send(queue, messages)
+    return locked.encoding
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recovered:
+    """What one sweep did."""
+
+    expired: int  # leases taken back
+    sent: int  # messages sent (again)
+
+
+def recover(jobs: JobRepository, queue: JobQueue) -> Recovered:
+    """Take expired leases back and send missing messages; any number of sweepers may run."""
+    expired = jobs.expire(SWEEP_LIMIT)
+    for unit in expired:
+        log.warning(
+            "lease expired",
+            extra=fields(unit=str(unit.key), attempt=unit.attempt, worker=unit.lease_owner),
+        )
+    messages = jobs.claim_due(SWEEP_LIMIT)
+    send(queue, messages)
+    return Recovered(expired=len(expired), sent=len(messages))
+
+
+def send(queue: JobQueue, messages: Iterable[Message]) -> None:
+    """Send messages after a commit; what the broker does not take, the sweeper sends later."""
+    for message in messages:
+        try:
+            queue.send(message)
+        except QueueUnavailable as error:
+            log.warning("message not sent", extra=fields(unit=str(message.unit), reason=str(error)))
+            return
+
+
+def _owned(connection: Connection, owner_id: str, encoding_id: str) -> LockedEncoding:
+    locked = LockedEncoding(connection, encoding_id)
+    if locked.encoding.owner_id != owner_id:
+        raise NotFound(f"there is no encoding {encoding_id}")
+    return locked
+
+
+def _requeue(connection: Connection, locked: LockedEncoding) -> list[Message]:
+    """Give failed units a fresh start and make every waiting one due now."""
+    mine = units.c.encoding_id == locked.encoding.id
+    failed = select(units).where(mine, units.c.status == UnitStatus.FAILED)
+    for unit in map(unit_from, connection.execute(failed).all()):
+        locked.change_unit(
+            unit.key,
+            Event.RETRIED,
+            errors=0,
+            lost_leases=0,
+            fallback_preset=None,
+            error_code=None,
+            error_message=None,
+        )
+    waiting = (
+        update(units)
+        .where(mine, units.c.status == UnitStatus.QUEUED)
+        .values(not_before=db_now(), sent_at=db_now())
+        .returning(units.c.encoding_id, units.c.kind, units.c.index)
+    )
+    keys = sorted(unit_key(row) for row in connection.execute(waiting))
+    return [Message(unit=key, priority=locked.encoding.priority) for key in keys]
+
+
+def _insert(connection: Connection, submission: Submission, digest: str) -> Encoding:
+    encoding_id = new_id("enc")
+    connection.execute(
+        insert(encodings).values(
+            **asdict(submission),
+            id=encoding_id,
+            status=EncodingStatus.QUEUED,
+            request_sha256=digest,
+            retries=0,
+            num_events=0,
+            created_at=db_now(),
+        )
+    )
+    rows = [{"label": label, "encoding_id": encoding_id} for label in set(submission.labels)]
+    if rows:
+        connection.execute(insert(labels), rows)
+    add_units(connection, [UnitKey(encoding_id=encoding_id, kind=UnitKind.PLAN)], [0])
+    locked = LockedEncoding(connection, encoding_id)
+    locked.record(Event.SUBMITTED)
+    return locked.encoding
+
+
+def _find_earlier(database: Database, submission: Submission, digest: str) -> Encoding | None:
+    if submission.idempotency_key is None:
+        return None
+    query = select(encodings).where(
+        encodings.c.owner_id == submission.owner_id,
+        encodings.c.idempotency_key == submission.idempotency_key,
+    )
+    with database.reading() as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    if row.request_sha256 != digest:
+        raise IdempotencyMismatch(
+            f"the idempotency key {submission.idempotency_key!r} was used for another submission"
+        )
+    return encoding_from(row)
+
+
+def _digest(submission: Submission) -> str:
+    text = json.dumps(asdict(submission), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

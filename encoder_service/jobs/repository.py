@@ -1,0 +1,385 @@
+"""Leases and results: what workers write. One short transaction per method.
+
+The database is the truth and messages are hints: whoever wants to work on a unit must win its lease
+here, and whoever writes must still hold it. ``attempt`` is the fencing number: a worker that comes
+back from the dead holds a lower one than its successor, matches no row, and gets `LeaseLost`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, tuple_, update
+
+from encoder_service.database import Database, db_now
+from encoder_service.errors import LeaseLost, NotFound
+from encoder_service.jobs.records import Failure, Lease, Message, Unit, UnitKey
+from encoder_service.jobs.rows import matches, unit_from, unit_key
+from encoder_service.jobs.states import (
+    ACTIVE,
+    EncodingStatus,
+    Event,
+    Outcome,
+    Phase,
+    UnitKind,
+    UnitStatus,
+    Verdict,
+    judge_error,
+    judge_lost_lease,
+    pause_seconds,
+)
+from encoder_service.jobs.transitions import LockedEncoding
+from encoder_service.settings import JobSettings
+from encoder_service.tables import encodings, units
+
+PHASE_OF = {
+    UnitKind.PLAN: Phase.PLAN,
+    UnitKind.SEGMENT: Phase.ENCODE,
+    UnitKind.ASSEMBLE: Phase.ASSEMBLE,
+}
+EVENT_OF = {Outcome.ERROR: Event.ERRED, Outcome.LEASE_LOST: Event.LEASE_LOST}
+NOBODY_CAME = Failure(code="lease.lost", message="the worker stopped sending heartbeats")
+
+
+class JobRepository:
+    """The units of work of every encoding, as workers and the sweeper see them."""
+
+    def __init__(self, database: Database, settings: JobSettings) -> None:
+        self.database = database
+        self.settings = settings
+
+    # Working on a unit
+
+    def lease(self, key: UnitKey, worker: str) -> Lease | None:
+        """Win the right to work on a unit.
+
+        Returns:
+            None when there is nothing to do: the unit is done, leased by somebody else, not due
+            yet, or its encoding is over. Duplicated and late messages end here.
+        """
+        with self.database.writing() as connection:
+            try:
+                locked = LockedEncoding(connection, key.encoding_id)
+            except NotFound:
+                return None
+            if not locked.accepts_work:
+                return None
+            unit = locked.change_unit(
+                key,
+                Event.LEASED,
+                units.c.not_before <= db_now(),
+                attempt=units.c.attempt + 1,
+                lease_owner=worker,
+                lease_expires_at=db_now(self.settings.lease_seconds),
+                progress_frames=0,
+            )
+            if unit is None:
+                return None
+            locked.open_attempt(unit)
+            self._enter(locked, PHASE_OF[key.kind])
+            return Lease(
+                unit=key,
+                attempt=unit.attempt,
+                worker=worker,
+                fallback_preset=unit.fallback_preset,
+                encoding=locked.encoding,
+            )
+
+    def heartbeat(self, lease: Lease, *, progress_frames: int = 0) -> bool:
+        """Extend a lease and report how many frames are verified.
+
+        Returns:
+            False when the work is no longer wanted: stop and `release`.
+
+        Raises:
+            LeaseLost: the unit belongs to a later attempt, or to nobody.
+        """
+        with self.database.writing() as connection:
+            extended = connection.execute(
+                update(units)
+                .where(*_held(lease))
+                .values(
+                    lease_expires_at=db_now(self.settings.lease_seconds),
+                    progress_frames=progress_frames,
+                )
+            )
+            if extended.rowcount == 0:
+                raise _lost(lease)
+            wanted = exists().where(
+                encodings.c.id == lease.unit.encoding_id,
+                encodings.c.status.in_(ACTIVE),
+                encodings.c.cancel_requested_at.is_(None),
+            )
+            return bool(connection.execute(select(wanted)).scalar_one())
+
+    def publish(self, lease: Lease) -> None:
+        """Note that the stream is whole and is being stored."""
+        with self.database.writing() as connection:
+            locked = LockedEncoding(connection, lease.unit.encoding_id)
+            self._held_unit(connection, lease)
+            locked.set(phase=Phase.PUBLISH)
+
+    def finish_plan(
+        self, lease: Lease, *, plan: Mapping[str, object], segment_frames: Sequence[int]
+    ) -> list[UnitKey]:
+        """Store the plan and create one unit per segment; returns them."""
+        with self.database.writing() as connection:
+            locked = LockedEncoding(connection, lease.unit.encoding_id)
+            if not self._finish(connection, locked, lease, result={}):
+                return []
+            locked.set(plan=plan, num_frames=sum(segment_frames), phase=Phase.ENCODE)
+            keys = [
+                UnitKey(encoding_id=lease.unit.encoding_id, kind=UnitKind.SEGMENT, index=index)
+                for index in range(len(segment_frames))
+            ]
+            add_units(connection, keys, segment_frames)
+            locked.cancel_if_idle()
+            return keys if locked.accepts_work else []
+
+    def finish_segment(
+        self, lease: Lease, *, result: Mapping[str, object], num_frames: int
+    ) -> list[UnitKey]:
+        """Store where a segment's bytes lie; returns the assembling once every segment is done."""
+        with self.database.writing() as connection:
+            locked = LockedEncoding(connection, lease.unit.encoding_id)
+            if not self._finish(connection, locked, lease, result, progress_frames=num_frames):
+                return []
+            locked.cancel_if_idle()
+            unfinished = exists().where(
+                units.c.encoding_id == lease.unit.encoding_id, units.c.status != UnitStatus.DONE
+            )
+            if connection.execute(select(unfinished)).scalar_one():
+                return []
+            key = UnitKey(encoding_id=lease.unit.encoding_id, kind=UnitKind.ASSEMBLE)
+            add_units(connection, [key], [0])
+            return [key] if locked.accepts_work else []
+
+    def finish_assembly(
+        self, lease: Lease, *, result: Mapping[str, object], stream_key: str
+    ) -> None:
+        """Store the result; the encoding has succeeded."""
+        with self.database.writing() as connection:
+            locked = LockedEncoding(connection, lease.unit.encoding_id)
+            if self._finish(connection, locked, lease, result={}):
+                locked.change(
+                    Event.SUCCEEDED,
+                    phase=None,
+                    result=result,
+                    stream_key=stream_key,
+                    finished_at=db_now(),
+                )
+
+    # When it does not work out
+
+    def fail(self, lease: Lease, failure: Failure, *, fallback_preset: str | None) -> Verdict:
+        """End an attempt with an in-process error, which counts.
+
+        Args:
+            lease: what was worked on.
+            failure: why it failed.
+            fallback_preset: a cheaper preset that this unit could use instead, if there is one.
+        """
+        with self.database.writing() as connection:
+            locked = LockedEncoding(connection, lease.unit.encoding_id)
+            unit = self._held_unit(connection, lease)
+            errors = unit.errors + 1
+            verdict = judge_error(
+                errors,
+                max_errors=self.settings.max_errors,
+                can_help=failure.can_help,
+                fallback_left=fallback_preset is not None and unit.fallback_preset is None,
+            )
+            values: dict[str, Any] = {"errors": errors}
+            if verdict is Verdict.FALL_BACK:
+                values = {"errors": 0, "fallback_preset": fallback_preset}
+            self._end(locked, unit, verdict, outcome=Outcome.ERROR, failure=failure, values=values)
+            return verdict
+
+    def release(self, lease: Lease, failure: Failure | None, *, pause_seconds: float) -> None:
+        """Give a unit back without counting anything: the worker is told to stop, or waits."""
+        with self.database.writing() as connection:
+            locked = LockedEncoding(connection, lease.unit.encoding_id)
+            unit = locked.change_unit(
+                lease.unit,
+                Event.RELEASED,
+                units.c.attempt == lease.attempt,
+                failure=failure,
+                not_before=db_now(pause_seconds),
+                sent_at=None,
+            )
+            if unit is None:
+                raise _lost(lease)
+            locked.close_attempt(unit, Outcome.RELEASED, failure)
+            locked.cancel_if_idle()
+
+    def expire(self, limit: int) -> list[Unit]:
+        """Take units back from workers whose heartbeats stopped; returns them as they were."""
+        overdue = (units.c.status == UnitStatus.LEASED, units.c.lease_expires_at < db_now())
+        with self.database.reading() as connection:
+            rows = connection.execute(select(units).where(*overdue).limit(limit)).all()
+        return [unit for unit in map(unit_from, rows) if self._expire(unit)]
+
+    def _expire(self, unit: Unit) -> bool:
+        with self.database.writing() as connection:
+            locked = LockedEncoding(connection, unit.key.encoding_id)
+            still = (units.c.attempt == unit.attempt, units.c.lease_expires_at < db_now())
+            row = connection.execute(
+                select(units).where(matches(unit.key), units.c.status == UnitStatus.LEASED, *still)
+            ).one_or_none()
+            if row is None:
+                return False  # a heartbeat or another sweeper was faster
+            lost = unit.lost_leases + 1
+            verdict = judge_lost_lease(lost, max_lost_leases=self.settings.max_lost_leases)
+            self._end(
+                locked,
+                unit,
+                verdict,
+                outcome=Outcome.LEASE_LOST,
+                failure=NOBODY_CAME,
+                values={"lost_leases": lost},
+            )
+            return True
+
+    def claim_due(self, limit: int) -> list[Message]:
+        """Units that wait while their message is missing, lost or old; most urgent first.
+
+        The caller sends their messages; until ``resend_seconds`` pass, nobody else will.
+        """
+        key = (units.c.encoding_id, units.c.kind, units.c.index)
+        old = units.c.sent_at < db_now(-self.settings.resend_seconds)
+        due = (
+            select(*key, encodings.c.priority)
+            .join(encodings, encodings.c.id == units.c.encoding_id)
+            .where(
+                units.c.status == UnitStatus.QUEUED,
+                units.c.not_before <= db_now(),
+                units.c.sent_at.is_(None) | old,
+                encodings.c.status.in_(ACTIVE),
+                encodings.c.cancel_requested_at.is_(None),
+            )
+            .order_by(encodings.c.priority, *key)
+            .limit(limit)
+            .with_for_update(of=units, skip_locked=True)
+        )
+        with self.database.writing() as connection:
+            rows = connection.execute(due).all()
+            claimed = tuple_(*key).in_([row[:3] for row in rows])
+            if rows:
+                connection.execute(update(units).where(claimed).values(sent_at=db_now()))
+        return [Message(unit=unit_key(row), priority=row.priority) for row in rows]
+
+    # Shared steps
+
+    @staticmethod
+    def _enter(locked: LockedEncoding, phase: Phase) -> None:
+        """Bring the encoding into the phase of the unit that was just leased."""
+        if locked.encoding.status is EncodingStatus.QUEUED:
+            first = func.coalesce(encodings.c.started_at, db_now())
+            locked.change(Event.STARTED, phase=phase, started_at=first)
+        elif locked.encoding.phase is not phase:
+            locked.set(phase=phase)
+
+    @staticmethod
+    def _held_unit(connection: Connection, lease: Lease) -> Unit:
+        row = connection.execute(select(units).where(*_held(lease))).one_or_none()
+        if row is None:
+            raise _lost(lease)
+        return unit_from(row)
+
+    def _finish(
+        self,
+        connection: Connection,
+        locked: LockedEncoding,
+        lease: Lease,
+        result: Mapping[str, object],
+        **values: Any,
+    ) -> bool:
+        """Mark a unit done; False when this very attempt did so before (a commit was not heard)."""
+        mine = units.c.attempt == lease.attempt
+        unit = locked.change_unit(lease.unit, Event.FINISHED, mine, result=result, **values)
+        if unit is not None:
+            locked.close_attempt(unit, Outcome.DONE)
+            return True
+        done = (matches(lease.unit), mine, units.c.status == UnitStatus.DONE)
+        if connection.execute(select(units.c.attempt).where(*done)).one_or_none() is None:
+            raise _lost(lease)
+        return False
+
+    def _end(
+        self,
+        locked: LockedEncoding,
+        unit: Unit,
+        verdict: Verdict,
+        *,
+        outcome: Outcome,
+        failure: Failure,
+        values: dict[str, Any],
+    ) -> None:
+        """Re-queue a unit after a pause, or give up on it and fail its encoding."""
+        give_up = verdict is Verdict.GIVE_UP
+        pause = pause_seconds(
+            unit.errors + unit.lost_leases + 1,
+            first=self.settings.retry_seconds,
+            longest=self.settings.max_retry_seconds,
+        )
+        locked.change_unit(
+            unit.key,
+            Event.GAVE_UP if give_up else EVENT_OF[outcome],
+            units.c.attempt == unit.attempt,
+            failure=failure,
+            not_before=db_now(pause),
+            sent_at=None,
+            **values,
+        )
+        locked.close_attempt(unit, outcome, failure)
+        if give_up and locked.accepts_work:
+            locked.change(
+                Event.FAILED,
+                phase=None,
+                error_code=failure.code,
+                error_message=f"{_spoken(unit.key)}: {failure.message}",
+                finished_at=db_now(),
+            )
+        locked.cancel_if_idle()
+
+
+def add_units(connection: Connection, keys: Sequence[UnitKey], num_frames: Sequence[int]) -> None:
+    """Insert queued units whose messages are about to be sent."""
+    connection.execute(
+        insert(units).values(
+            status=UnitStatus.QUEUED,
+            progress_frames=0,
+            attempt=0,
+            not_before=db_now(),
+            sent_at=db_now(),
+            errors=0,
+            lost_leases=0,
+        ),
+        [
+            {
+                "encoding_id": key.encoding_id,
+                "kind": key.kind,
+                "index": key.index,
+                "num_frames": frames,
+            }
+            for key, frames in zip(keys, num_frames, strict=True)
+        ],
+    )
+
+
+def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
+    """The condition that a lease still holds."""
+    return (
+        matches(lease.unit),
+        units.c.status == UnitStatus.LEASED,
+        units.c.attempt == lease.attempt,
+    )
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"attempt {lease.attempt} no longer holds {lease.unit}")
+
+
+def _spoken(key: UnitKey) -> str:
+    return f"segment {key.index}" if key.kind is UnitKind.SEGMENT else str(key.kind)

@@ -1,0 +1,40 @@
+"""Messages to workers. A message is a hint: losing, repeating or delaying one does no harm."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import Protocol
+
+from encoder_service.jobs.records import Message, UnitKey
+
+
+class JobQueue(Protocol):
+    """Wakes workers up."""
+
+    def send(self, message: Message) -> None:
+        """Tell some worker that a unit is waiting. Call it after the commit, never before.
+
+        Raises:
+            QueueUnavailable: the broker does not answer; the sweeper will send the message again.
+        """
+        ...
+
+
+class InMemoryQueue:
+    """A queue within one process: most urgent first, then in the order of sending."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, UnitKey]] = []
+        self._order = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def send(self, message: Message) -> None:
+        """Store the message."""
+        heapq.heappush(self._heap, (message.priority, next(self._order), message.unit))
+
+    def receive(self) -> UnitKey | None:
+        """Take the most urgent message; None when there is none."""
+        return heapq.heappop(self._heap)[2] if self._heap else None
