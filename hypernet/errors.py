@@ -11,8 +11,8 @@ HypernetError
 |-- EncodeFailed           encode.failed
 `-- Cancelled              cancelled
 
-The code is part of the interface (CLI exit status, HTTP problem documents); the message says what is
-wrong and what to do about it.
+The code is part of the interface (CLI exit status, HTTP problem documents); the message says what
+is wrong and what to do about it.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ class ClipShape:
 class WeightSpec:
     """One tensor of a decoder's weights.
 
-    Axis 0 is the axis along which statistics differ most (output channel, grid channel): entropy tables
-    may be chosen per index of axis 0. ``init_mean`` and ``init_std`` give the normal distribution that a
-    fit from scratch starts from.
+    Axis 0 is the axis along which statistics differ most (output channel, grid channel): entropy
+    tables may be chosen per index of axis 0. ``init_mean`` and ``init_std`` give the normal
+    distribution that a fit from scratch starts from.
     """
 
     name: str

@@ -1,0 +1,34 @@
+"""Decoder networks. ``ARCHITECTURES`` is append-only: wire ids are never reused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypernet.decoders.base import Decoder, Weights
+from hypernet.decoders.config import config_from_fields, config_to_fields
+from hypernet.decoders.nerv import NervConfig, NervDecoder
+from hypernet.errors import InvalidStream
+from hypernet.weights import ClipShape
+
+ARCHITECTURES: dict[int, tuple[type[Any], type[Any]]] = {
+    NervDecoder.wire_id: (NervDecoder, NervConfig),
+}
+
+__all__ = ["ARCHITECTURES", "Decoder", "Weights", "build_decoder", "config_to_fields"]
+
+
+def build_decoder(wire_id: int, config_fields: Sequence[int], clip: ClipShape) -> Decoder:
+    """The decoder that a stream header names.
+
+    Raises:
+        InvalidStream: unknown decoder, or a configuration out of its range.
+    """
+    if wire_id not in ARCHITECTURES:
+        raise InvalidStream(f"unknown decoder {wire_id}: written by a newer version?")
+    decoder_type, config_type = ARCHITECTURES[wire_id]
+    try:
+        decoder: Decoder = decoder_type(config_from_fields(config_type, config_fields), clip)
+    except ValueError as error:
+        raise InvalidStream(f"decoder configuration: {error}") from error
+    return decoder

@@ -1,0 +1,119 @@
+"""NeRV: frame index -> stem -> upsampling convolutions (arXiv 2110.13903)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypernet.decoders.base import Weights
+from hypernet.decoders.blocks import conv_specs, time_encoding, upsampling_conv
+from hypernet.weights import ClipShape, WeightSpec
+
+FREQUENCY_BASE = 1.25  # the paper's spacing of the time encoding
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NervConfig:
+    """Sizes of a NeRV decoder; all of them are sent in the stream header.
+
+    ``widths[0]`` is the stem's channel count, ``widths[i + 1]`` the channel count after upsampling
+    by ``strides[i]``; the head upsamples by ``head_stride`` into RGB.
+    """
+
+    frequencies: int
+    hidden: int
+    widths: tuple[int, ...]
+    strides: tuple[int, ...]
+    head_kernel: int
+    head_stride: int
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.strides) + 1:
+            raise ValueError("widths must have one entry more than strides")
+        if not all(1 <= value <= 4096 for value in (*self.widths, self.hidden)):
+            raise ValueError("widths must lie in 1..4096")
+        if not all(1 <= stride <= 8 for stride in (*self.strides, self.head_stride)):
+            raise ValueError("strides must lie in 1..8")
+        if self.head_kernel not in (1, 3) or not 1 <= self.frequencies <= 64:
+            raise ValueError("head_kernel must be 1 or 3, frequencies 1..64")
+
+    @property
+    def scale(self) -> int:
+        """Frame size over stem size."""
+        return math.prod(self.strides) * self.head_stride
+
+
+class NervDecoder:
+    """One network for all frames of a clip; the clip is usually the whole segment."""
+
+    name: ClassVar[str] = "nerv"
+    wire_id: ClassVar[int] = 1
+
+    def __init__(self, config: NervConfig, clip: ClipShape) -> None:
+        self.config = config
+        self.clip = clip
+        self._stem_height = math.ceil(clip.height / config.scale)
+        self._stem_width = math.ceil(clip.width / config.scale)
+
+    def weight_specs(self) -> tuple[WeightSpec, ...]:
+        """Stem, stages and head, in that order; see :class:`Decoder`."""
+        c = self.config
+        grid = (c.widths[0], self._stem_height, self._stem_width)
+        specs = [
+            WeightSpec(
+                name="stem.hidden.weight",
+                shape=(c.hidden, 2 * c.frequencies),
+                init_std=1.5 / math.sqrt(c.frequencies),
+            ),
+            WeightSpec(name="stem.hidden.bias", shape=(c.hidden,), init_std=0.0),
+            WeightSpec(
+                name="stem.grid.weight", shape=(*grid, c.hidden), init_std=1.5 / math.sqrt(c.hidden)
+            ),
+            WeightSpec(name="stem.grid.bias", shape=grid, init_std=0.0),
+        ]
+        for i, stride in enumerate(c.strides):
+            specs += conv_specs(f"stage{i}", c.widths[i + 1] * stride**2, c.widths[i], 3)
+        specs += conv_specs("head", 3 * c.head_stride**2, c.widths[-1], c.head_kernel, gain=0.1)
+        return tuple(specs)
+
+    def render(self, weights: Weights, times_N: Tensor) -> Tensor:
+        """``frames_NCHW``; see :class:`Decoder`."""
+        c = self.config
+        encoding = time_encoding(times_N, self.clip.frames, c.frequencies, FREQUENCY_BASE)
+        hidden = F.gelu(
+            F.linear(encoding, weights["stem.hidden.weight"], weights["stem.hidden.bias"])
+        )
+        grid = weights["stem.grid.weight"].flatten(0, 2)
+        x = F.linear(hidden, grid, weights["stem.grid.bias"].flatten())
+        x = F.gelu(x.view(-1, c.widths[0], self._stem_height, self._stem_width))
+        for i, stride in enumerate(c.strides):
+            weight, bias = weights[f"stage{i}.weight"], weights[f"stage{i}.bias"]
+            x = F.gelu(upsampling_conv(x, weight, bias, stride))
+        x = upsampling_conv(x, weights["head.weight"], weights["head.bias"], c.head_stride)
+        return x[..., : self.clip.height, : self.clip.width].float() + 0.5
+
+    def multiply_adds_per_pixel(self) -> float:
+        """Counted over stem, stages and head; see :class:`Decoder`."""
+        c = self.config
+        cells = self._stem_height * self._stem_width
+        total = c.hidden * (2 * c.frequencies + c.widths[0] * cells)
+        for i, stride in enumerate(c.strides):
+            total += 9 * c.widths[i] * c.widths[i + 1] * stride**2 * cells
+            cells *= stride**2
+        total += c.head_kernel**2 * c.widths[-1] * 3 * c.head_stride**2 * cells
+        return total / (self.clip.height * self.clip.width)
+
+    def activation_bytes(self) -> int:
+        """Set by the widest layer; see :class:`Decoder`."""
+        c = self.config
+        cells = self._stem_height * self._stem_width
+        largest = c.widths[0] * cells
+        for width, stride in zip(c.widths[1:], c.strides, strict=True):
+            cells *= stride**2
+            largest = max(largest, width * cells)
+        # a layer's input, its output before and after the shuffle, and the activation's result
+        return 4 * 4 * max(largest, 3 * c.head_stride**2 * cells)

@@ -1,0 +1,262 @@
+"""Gradient fitting of a decoder's weights to one clip, aware of what they will cost to send.
+
+Loss = mean squared error + rate_weight * bits per pixel. Weights are rounded while they are fitted:
+first by uniform noise, at the end by straight-through rounding on the very grid that is sent; the
+step sizes are learned with them (as in NVRC, arXiv 2409.07414, and NIRVANA, arXiv 2212.14593, with
+a closed-form entropy in place of a learned one).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hypernet.bitstream.steps import nearest_step_index, step_size
+from hypernet.decoders.base import Decoder
+from hypernet.errors import Cancelled, EncodeFailed
+from hypernet.optimizer import FitOptimizer
+from hypernet.quantization import dequantize, quantize
+from hypernet.rate_model import laplace_bits
+from hypernet.weights import WeightSpec
+
+WARMUP_STEPS = 10
+ROUNDING_START = 0.7  # of a fit: noise before, straight-through on frozen steps after
+INITIAL_STEP = 0.25  # of a tensor's initial standard deviation
+VECTOR_STEP = 0.02  # initial step of tensors that start at a constant
+BATCH_FRAMES = 2
+TARGET_CHECKS = 12  # times a fit with a target looks at its decoded quality
+PROGRESS_DECAY = 0.9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitSettings:
+    """How long and at which rate-distortion trade-off to fit.
+
+    ``rate_weight`` is the mean squared error (RGB in [0, 1]) that one bit per pixel is worth. The
+    fit ends after ``steps`` steps or ``seconds`` seconds, whichever comes first, or once the
+    decoded quality has reached ``target_psnr_db``.
+    """
+
+    rate_weight: float
+    steps: int
+    seconds: float = math.inf
+    target_psnr_db: float | None = None
+    learning_rate: float = 0.03
+    batch_frames: int = BATCH_FRAMES
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitProgress:
+    """State of a running fit; quality and rate are running estimates."""
+
+    step: int
+    fraction: float
+    psnr_db: float
+    bits_per_pixel: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FittedWeights:
+    """What is sent: integers by tensor name, one step index per spec, and the steps it took."""
+
+    symbols: dict[str, NDArray[np.int32]]
+    step_indices: tuple[int, ...]
+    steps: int
+
+
+def initial_weights(specs: tuple[WeightSpec, ...], seed: int) -> dict[str, Tensor]:
+    """Random start of a fit from scratch, reproducible by seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        s.name: torch.randn(s.shape, generator=generator) * s.init_std + s.init_mean for s in specs
+    }
+
+
+def fit(
+    decoder: Decoder,
+    frames_TCHW: Tensor,
+    settings: FitSettings,
+    *,
+    initial: Mapping[str, Tensor] | None = None,
+    device: torch.device | None = None,
+    on_progress: Callable[[FitProgress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> FittedWeights:
+    """Fit a decoder to the frames of one clip.
+
+    Args:
+        decoder: describes the network; its clip shape must be that of the frames.
+        frames_TCHW: RGB, uint8.
+        settings: trade-off and limits.
+        initial: weights to start from (refinement); random by ``settings.seed`` if absent.
+        device: where to compute.
+        on_progress: called after every step.
+        should_stop: asked before every step.
+
+    Raises:
+        Cancelled: ``should_stop`` returned true.
+        EncodeFailed: the fit diverged.
+    """
+    run = _Fit(decoder, frames_TCHW, settings, initial, device or torch.device("cpu"))
+    while not run.finished():
+        if should_stop is not None and should_stop():
+            raise Cancelled("the fit was cancelled")
+        progress = run.advance()
+        if on_progress is not None:
+            on_progress(progress)
+    return run.result()
+
+
+class _Fit:
+    def __init__(
+        self,
+        decoder: Decoder,
+        frames_TCHW: Tensor,
+        settings: FitSettings,
+        initial: Mapping[str, Tensor] | None,
+        device: torch.device,
+    ) -> None:
+        self.decoder, self.settings, self.device = decoder, settings, device
+        self.frames = frames_TCHW.to(device)
+        self.specs = decoder.weight_specs()
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        start = initial if initial is not None else initial_weights(self.specs, settings.seed)
+        self.optimizer = FitOptimizer(
+            self.specs,
+            {name: value.to(device) for name, value in start.items()},
+            torch.tensor([_initial_log2_step(s) for s in self.specs], device=device),
+            settings.learning_rate,
+        )
+        self.step_indices: tuple[int, ...] | None = None  # set once the steps are frozen
+        self.batches = self._frame_batches()
+        self.steps = 0
+        self.started = time.monotonic()
+        self.mse = self.bits_per_pixel = math.nan
+        self.target_met = False
+        self.next_check = ROUNDING_START
+
+    def finished(self) -> bool:
+        return self.target_met or self._fraction() >= 1.0
+
+    def advance(self) -> FitProgress:
+        """One gradient step."""
+        fraction = self._fraction()
+        if self.step_indices is None and fraction >= ROUNDING_START:
+            self._freeze_steps()
+        index_N = next(self.batches)
+        sent, bits_per_pixel = self._rounded_weights()
+        mse = F.mse_loss(self._render(sent, index_N), self.frames[index_N].float() / 255)
+        loss = mse + self.settings.rate_weight * bits_per_pixel
+        warmup = min(1.0, (self.steps + 1) / WARMUP_STEPS)
+        self.optimizer.step(loss, warmup * 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0))))
+        self.steps += 1
+        self._observe(mse.item(), bits_per_pixel.item())
+        self._check_target()
+        return FitProgress(
+            step=self.steps,
+            fraction=min(1.0, self._fraction()),
+            psnr_db=-10 * math.log10(max(self.mse, 1e-12)),
+            bits_per_pixel=self.bits_per_pixel,
+        )
+
+    def result(self) -> FittedWeights:
+        indices = self.step_indices or self._nearest_step_indices()
+        return FittedWeights(
+            symbols=quantize(self.specs, self.optimizer.weights(), indices),
+            step_indices=indices,
+            steps=self.steps,
+        )
+
+    def _fraction(self) -> float:
+        elapsed = time.monotonic() - self.started
+        return max(self.steps / max(self.settings.steps, 1), elapsed / self.settings.seconds)
+
+    def _frame_batches(self) -> Iterator[Tensor]:
+        count = len(self.frames)
+        while True:
+            order = torch.randperm(count, generator=self.generator)
+            yield from torch.split(order, self.settings.batch_frames)
+
+    def _rounded_weights(self) -> tuple[dict[str, Tensor], Tensor]:
+        """Weights as the decoder will see them, and the bits per pixel they will cost."""
+        weights = self.optimizer.weights()
+        bits = torch.zeros((), device=self.device)
+        sent = {}
+        for i, spec in enumerate(self.specs):
+            step = self._step(i)
+            scaled = weights[spec.name] / step
+            bits = bits + laplace_bits(scaled, spec)
+            sent[spec.name] = self._rounded(scaled) * step
+        return sent, bits / self.decoder.clip.pixels
+
+    def _step(self, i: int) -> Tensor:
+        if self.step_indices is None:
+            return torch.exp2(self.optimizer.log2_steps[i])
+        return torch.tensor(step_size(self.step_indices[i]), device=self.device)
+
+    def _rounded(self, scaled: Tensor) -> Tensor:
+        if self.step_indices is None:
+            noise = torch.rand(scaled.shape, generator=self.generator) - 0.5
+            return scaled + noise.to(self.device)
+        return scaled + (torch.round(scaled) - scaled).detach()
+
+    def _render(self, weights: Mapping[str, Tensor], index_N: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=_bfloat16_pays(self.device)):
+            laid_out = {
+                name: w.to(memory_format=torch.channels_last) if w.dim() == 4 else w
+                for name, w in weights.items()
+            }
+            return self.decoder.render(laid_out, index_N.to(self.device).float())
+
+    def _freeze_steps(self) -> None:
+        self.step_indices = self._nearest_step_indices()
+
+    def _nearest_step_indices(self) -> tuple[int, ...]:
+        return tuple(nearest_step_index(2.0**s) for s in self.optimizer.log2_steps.tolist())
+
+    def _observe(self, mse: float, bits_per_pixel: float) -> None:
+        if not math.isfinite(mse + bits_per_pixel):
+            raise EncodeFailed(f"the fit diverged at step {self.steps}; try another --seed")
+        decay = PROGRESS_DECAY if self.steps > 1 else 0.0
+        self.mse = mse + decay * (self.mse - mse) if decay else mse
+        self.bits_per_pixel = bits_per_pixel
+
+    def _check_target(self) -> None:
+        target = self.settings.target_psnr_db
+        if target is None or self._fraction() < self.next_check:
+            return
+        self.next_check += (1 - ROUNDING_START) / TARGET_CHECKS
+        if -10 * math.log10(max(self.mse, 1e-12)) >= target:
+            self.target_met = self._decoded_psnr_db() >= target
+
+    @torch.no_grad()
+    def _decoded_psnr_db(self) -> float:
+        result = self.result()
+        weights = dequantize(self.specs, result.symbols, result.step_indices, self.device)
+        values: list[float] = []
+        for index_N in torch.split(torch.arange(len(self.frames)), self.settings.batch_frames):
+            times = index_N.to(self.device).float()
+            decoded = self.decoder.render(weights, times).clamp(0, 1).mul(255).round()
+            mse = (decoded - self.frames[index_N].float()).square().mean(dim=(1, 2, 3))
+            values += (10 * torch.log10(255**2 / mse.clamp_min(1e-6))).tolist()
+        return sum(values) / len(values)
+
+
+def _initial_log2_step(spec: WeightSpec) -> float:
+    return math.log2(spec.init_std * INITIAL_STEP if spec.init_std > 0 else VECTOR_STEP)
+
+
+def _bfloat16_pays(device: torch.device) -> bool:
+    """Whether bfloat16 convolutions are faster than float32 here (native support)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001

@@ -1,0 +1,168 @@
+"""The plan of an encoding: what the source is, how it is cut, which decoder every segment uses.
+
+A plan is made once, is plain JSON, and lets any number of workers encode segments of one stream.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from hypernet.bitstream.header import StreamHeader
+from hypernet.decoders import config_to_fields
+from hypernet.errors import InvalidSettings
+from hypernet.presets import DEFAULT_PRESET, Preset, find_preset, rate_factor
+from hypernet.video.colour import Colour
+from hypernet.video.probe import VideoInfo, probe
+from hypernet.video.segments import SegmentRange, plan_segments
+from hypernet.weights import ClipShape
+
+CLIP_MULTIPLE = 8  # lengths of evened segments, so that they hold whole clips
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodeSettings:
+    """What a user may choose.
+
+    Attributes:
+        preset: name of an operating point.
+        quality: 1 to 100; rate and quality rise together, 50 is the preset's own point.
+        target_psnr_db: stop refining a segment once it decodes at this PSNR (RGB).
+        steps: gradient steps per segment, at most; reproducible.
+        budget_seconds: wall seconds for the whole file, at most; not reproducible.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: of everything random.
+
+    Raises:
+        InvalidSettings: a value out of its range; the message names the option.
+    """
+
+    preset: str = DEFAULT_PRESET
+    quality: int = 50
+    target_psnr_db: float | None = None
+    steps: int | None = None
+    budget_seconds: float | None = None
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        find_preset(self.preset)
+        _require(1 <= self.quality <= 100, "quality must lie in 1..100", self.quality)
+        _require(
+            self.target_psnr_db is None or 0 < self.target_psnr_db < float("inf"),
+            "target PSNR must be a positive number of decibels",
+            self.target_psnr_db,
+        )
+        _require(self.steps is None or self.steps >= 1, "steps must be at least 1", self.steps)
+        _require(
+            self.budget_seconds is None or self.budget_seconds > 0,
+            "budget must be more than 0 seconds",
+            self.budget_seconds,
+        )
+        _require(self.seed >= 0, "seed must not be negative", self.seed)
+        _require(self.device in {"auto", "cpu", "cuda"}, "device: auto, cpu or cuda", self.device)
+
+    def torch_device(self) -> torch.device:
+        """The device to compute on.
+
+        Raises:
+            InvalidSettings: CUDA was asked for and there is none.
+        """
+        available = torch.cuda.is_available()
+        _require(
+            self.device != "cuda" or available, "no CUDA device here; use --device cpu", "cuda"
+        )
+        return torch.device("cuda" if available and self.device != "cpu" else "cpu")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """See the module. ``decoder_config`` is the decoder's configuration as wire fields."""
+
+    info: VideoInfo
+    segments: tuple[SegmentRange, ...]
+    decoder: int
+    decoder_config: tuple[int, ...]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the whole video."""
+        return sum(segment.num_frames for segment in self.segments)
+
+    def header(self) -> StreamHeader:
+        """The header of the stream that this plan leads to."""
+        info = self.info
+        return StreamHeader(
+            width=info.width,
+            height=info.height,
+            num_frames=self.num_frames,
+            time_base_num=info.time_base.numerator,
+            time_base_den=info.time_base.denominator,
+            rotation=info.rotation,
+            pixel_aspect_num=info.pixel_aspect.numerator,
+            pixel_aspect_den=info.pixel_aspect.denominator,
+            colour_primaries=info.colour.primaries,
+            colour_transfer=info.colour.transfer,
+            colour_matrix=info.colour.matrix,
+            full_range=info.colour.full_range,
+            bit_depth=info.bit_depth,
+            decoder=self.decoder,
+            decoder_config=self.decoder_config,
+        )
+
+    def to_json(self) -> str:
+        """The plan as JSON; fractions are strings."""
+        return json.dumps(asdict(self), default=str, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What ``to_json`` wrote."""
+        fields = json.loads(text)
+        return cls(
+            info=_info_from(fields["info"]),
+            segments=tuple(SegmentRange(**segment) for segment in fields["segments"]),
+            decoder=fields["decoder"],
+            decoder_config=tuple(fields["decoder_config"]),
+        )
+
+
+def make_plan(source: Path, settings: EncodeSettings) -> Plan:
+    """Probe a video and cut it into segments; one pass over its frames.
+
+    Raises:
+        UnreadableVideo, UnsupportedVideo: as ``probe``.
+    """
+    preset = find_preset(settings.preset)
+    info = probe(source)
+    segments = plan_segments(source, preset.segment_frames)
+    config = preset.configure(_full_segment(info, preset, segments), rate_factor(settings.quality))
+    return Plan(
+        info=info,
+        segments=segments,
+        decoder=preset.decoder,
+        decoder_config=config_to_fields(config),
+    )
+
+
+def _full_segment(info: VideoInfo, preset: Preset, segments: Sequence[SegmentRange]) -> ClipShape:
+    """The clip to size the decoder for: the longest segment, but not less than the usual length."""
+    longest = max(segment.num_frames for segment in segments)
+    usual = min(preset.segment_frames, 64)
+    return ClipShape(frames=max(longest, usual), height=info.height, width=info.width)
+
+
+def _info_from(fields: dict[str, Any]) -> VideoInfo:
+    fractions = ("time_base", "frame_rate", "pixel_aspect", "duration_seconds")
+    parsed = {name: Fraction(fields[name]) for name in fractions if fields[name] is not None}
+    return VideoInfo(**{**fields, **parsed, "colour": Colour(**fields["colour"])})
+
+
+def _require(holds: bool, message: str, value: object) -> None:
+    if not holds:
+        raise InvalidSettings(f"{message} (got {value})")

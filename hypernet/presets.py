@@ -1,0 +1,120 @@
+"""Named operating points. A preset is one choice; architecture knobs live here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hypernet.decoders.config import DecoderConfig
+from hypernet.decoders.nerv import NervConfig, NervDecoder
+from hypernet.decoders.sizing import SizeTarget, nerv_config
+from hypernet.errors import InvalidSettings
+from hypernet.weights import ClipShape
+
+SEGMENT_FRAMES = 64
+WHOLE_CLIP_FRAMES = 4096
+MIDDLE_QUALITY = 50
+QUALITY_PER_DOUBLING = 20  # so many points of quality double the bits that are aimed at
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preset:
+    """How a video is encoded unless the user says otherwise.
+
+    ``configure(clip, rate_factor)`` sizes the decoder for full segments; ``rate_factor`` is 1 at
+    the middle quality. ``rate_weight`` is the mean squared error (RGB in [0, 1]) that a bit per
+    pixel is worth there, and ``epochs`` how often a fit sees every frame of a segment.
+    """
+
+    name: str
+    summary: str
+    decoder: int
+    configure: Callable[[ClipShape, float], DecoderConfig]
+    rate_weight: float
+    epochs: float
+    segment_frames: int = SEGMENT_FRAMES
+    learning_rate: float = 0.03
+
+    def steps(self, num_frames: int, batch_frames: int) -> int:
+        """Gradient steps for a segment when neither steps nor a budget are given."""
+        return max(1, round(self.epochs * num_frames / batch_frames))
+
+
+def rate_factor(quality: int) -> float:
+    """Bits aimed at, relative to the preset's own, for a quality of 1 to 100."""
+    return float(2.0 ** ((quality - MIDDLE_QUALITY) / QUALITY_PER_DOUBLING))
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        InvalidSettings: there is none; the message lists those that exist.
+    """
+    if name not in PRESETS:
+        raise InvalidSettings(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def _fitted_nerv(name: str, kilo_multiply_adds: float, bits_per_pixel: float) -> Preset:
+    def configure(clip: ClipShape, factor: float) -> NervConfig:
+        target = SizeTarget(
+            multiply_adds_per_pixel=1000 * kilo_multiply_adds,
+            bits_per_pixel=bits_per_pixel * factor,
+        )
+        return nerv_config(clip, target)
+
+    return Preset(
+        name=name,
+        summary=f"NeRV, at most {kilo_multiply_adds:g} kMAC/pixel, about {bits_per_pixel:g} bpp",
+        decoder=NervDecoder.wire_id,
+        configure=configure,
+        rate_weight=0.0005 / bits_per_pixel,
+        epochs=20,
+    )
+
+
+def _paper_nerv(name: str, stem_width: int) -> Preset:
+    config = NervConfig(
+        frequencies=40,
+        hidden=512,
+        widths=(stem_width, stem_width, 96, 96, 96, 96),
+        strides=(5, 2, 2, 2, 2),
+        head_kernel=1,
+        head_stride=1,
+    )
+    return Preset(
+        name=name,
+        summary=f"NeRV as published for 1280x720 (stem width {stem_width}), meant for a GPU",
+        decoder=NervDecoder.wire_id,
+        configure=lambda _clip, _factor: config,
+        rate_weight=0.001,
+        epochs=300,
+        segment_frames=WHOLE_CLIP_FRAMES,
+    )
+
+
+DEBUG = Preset(
+    name="debug",
+    summary="tiny and bad, encodes in moments: for tests",
+    decoder=NervDecoder.wire_id,
+    configure=lambda clip, factor: nerv_config(
+        clip, SizeTarget(multiply_adds_per_pixel=200, bits_per_pixel=0.01 * factor)
+    ),
+    rate_weight=0.01,
+    epochs=0.25,
+)
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        DEBUG,
+        _fitted_nerv("nerv-s", 2, 0.05),
+        _fitted_nerv("nerv-m", 5, 0.1),
+        _fitted_nerv("nerv-l", 10, 0.2),
+        _paper_nerv("nerv-paper-s", 26),
+        _paper_nerv("nerv-paper-m", 58),
+        _paper_nerv("nerv-paper-l", 112),
+    )
+}
+DEFAULT_PRESET = "nerv-s"

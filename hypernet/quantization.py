@@ -1,0 +1,40 @@
+"""Float tensors <-> integer symbols on the committed grid of step sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hypernet.bitstream.steps import step_size
+from hypernet.weights import WeightSpec
+
+Symbols = Mapping[str, NDArray[np.int32]]
+
+
+def dequantize(
+    specs: Sequence[WeightSpec],
+    symbols: Symbols,
+    step_indices: Sequence[int],
+    device: torch.device | None = None,
+) -> dict[str, Tensor]:
+    """Weights in float32 from integers; exact on every platform."""
+    return {
+        spec.name: torch.from_numpy(symbols[spec.name]).to(device).float() * step_size(index)
+        for spec, index in zip(specs, step_indices, strict=True)
+    }
+
+
+def quantize(
+    specs: Sequence[WeightSpec], weights: Mapping[str, Tensor], step_indices: Sequence[int]
+) -> dict[str, NDArray[np.int32]]:
+    """Nearest integers; ``dequantize`` of the result is what a decoder sees."""
+    return {
+        spec.name: torch.round(weights[spec.name].detach().cpu() / step_size(index))
+        .to(torch.int32)
+        .numpy()
+        for spec, index in zip(specs, step_indices, strict=True)
+    }
