@@ -93,3 +93,9 @@ def swift(server_folder: Path) -> Iterator[SwiftServer]:
     server = SwiftServer(folder)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def bucket(swift: SwiftServer) -> str:
+    """A bucket of the S3 server, for the whole session; use keys of your own."""
+    return swift.new_bucket("tests")

@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import boto3
+
 from tests.servers.process import ServerProcess, accepts_connections, free_port
 
 ROLES = ("account", "container", "object", "proxy")
@@ -114,6 +116,19 @@ class SwiftServer:
         for process in reversed(self._processes):
             process.kill()
         self._processes.clear()
+
+    def new_bucket(self, name: str) -> str:
+        """Create a bucket, through Amazon's own client, and return its name."""
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=self.region,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+        )
+        client.create_bucket(Bucket=name)
+        client.close()
+        return name
 
     def _is_healthy(self) -> bool:
         try:
