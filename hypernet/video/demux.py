@@ -116,7 +116,7 @@ def _open_demuxer(path: Path, file: BinaryIO, head: bytes) -> InputContainer:
             options={"max_pixels": str(MAX_PIXELS)},
             metadata_errors="replace",
             buffer_size=_BUFFER_BYTES,
-            io_open=_refuse_io,
+            io_open=refuse_io,
         )
     except av.error.InvalidDataError as error:
         kind = _kind(head)
@@ -144,7 +144,8 @@ def _kind(head: bytes) -> str | None:
     return None
 
 
-def _refuse_io(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+def refuse_io(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    """What FFmpeg calls to open anything besides the file it was given."""
     raise PermissionError(f"the file refers to another one ({url!r}, {flags}, {len(options)})")
 
 

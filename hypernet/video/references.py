@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hypernet.errors import UnsupportedVideo
+from hypernet.video.matroska import SEGMENT, SIGNATURE, elements
 
 _PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"dinf"}
 _SELF_CONTAINED = b"\x01"
 _MAX_BOXES = 100_000
-_EBML = b"\x1a\x45\xdf\xa3"
-_SEGMENT = 0x18538067
 _INFO, _CHAPTERS, _EDITION, _CHAPTER = 0x1549A966, 0x1043A770, 0x45B9, 0xB6
-_CLUSTER = 0x1F43B675
 _LINKS = {
     0x3CB923: "previous segment",
     0x3C83AB: "previous file",
@@ -34,7 +32,7 @@ def refuse_references(path: Path, file: BinaryIO) -> None:
     file.seek(0)
     head = file.read(12)
     size = file.seek(0, 2)
-    if head.startswith(_EBML):
+    if head.startswith(SIGNATURE):
         link = next(_matroska_links(file, 0, size), None)
     elif head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot"}:
         link = next(_mov_links(file, 0, size), None)
@@ -80,27 +78,8 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
 
 
 def _matroska_links(file: BinaryIO, start: int, end: int) -> Iterator[str]:
-    for kind, first, last in _elements(file, start, end):
+    for kind, first, last in elements(file, start, end):
         if kind in _LINKS:
             yield _LINKS[kind]
-        elif kind in {_SEGMENT, _INFO, _CHAPTERS, _EDITION, _CHAPTER}:
+        elif kind in {SEGMENT, _INFO, _CHAPTERS, _EDITION, _CHAPTER}:
             yield from _matroska_links(file, first, last)
-
-
-def _elements(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(identifier, first byte of the body, end) of each EBML element between two positions."""
-    for _ in range(_MAX_BOXES):
-        file.seek(start)
-        header = file.read(12)
-        if start >= end or len(header) < 2:
-            return
-        id_bytes = 9 - header[0].bit_length()
-        if id_bytes > 4 or len(header) <= id_bytes or not header[id_bytes]:
-            return
-        size_bytes = 9 - header[id_bytes].bit_length()
-        body = start + id_bytes + size_bytes
-        unknown = (1 << (7 * size_bytes)) - 1
-        size = int.from_bytes(header[id_bytes : id_bytes + size_bytes], "big") & unknown
-        last = end if size == unknown else body + size
-        yield int.from_bytes(header[:id_bytes], "big"), body, min(last, end)
-        start = last
