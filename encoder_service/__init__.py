@@ -1,0 +1,1 @@
+"""The service: jobs, storage, API and command line."""

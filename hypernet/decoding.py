@@ -152,21 +152,22 @@ class NrvStream:
             raise IndexError(f"frame {number} of {self.header.num_frames}")
         return next(self.frames(number, number + 1))
 
-    def verify(self) -> int:
-        """Check every checksum and decode every symbol; returns the number of weights.
 
-        Raises:
-            InvalidStream: something is damaged; the message names it.
-        """
-        self.reader.verify()
-        count = 0
-        for number, entry in enumerate(self.reader.index.segments):
-            payload = self.reader.segment(number)
-            segment = decode_segment(payload, self.segments.specs_of, self.segments.limits)
-            if len(segment.pts) != entry.num_frames or segment.pts[0] != entry.first_pts:
-                raise InvalidStream(f"segment {number} and the index disagree about its frames")
-            count += sum(s.size for clip in segment.clips for s in clip.symbols.values())
-        return count
+def verify(reader: StreamReader) -> int:
+    """Check every checksum and decode every symbol; returns the number of weights.
+
+    Raises:
+        InvalidStream: something is damaged; the message names it.
+    """
+    reader.verify()
+    specs_of = SegmentDecoder(reader.header, reader.limits).specs_of
+    count = 0
+    for number, entry in enumerate(reader.index.segments):
+        segment = decode_segment(reader.segment(number), specs_of, reader.limits)
+        if len(segment.pts) != entry.num_frames or segment.pts[0] != entry.first_pts:
+            raise InvalidStream(f"segment {number} and the index disagree about its frames")
+        count += sum(s.size for clip in segment.clips for s in clip.symbols.values())
+    return count
 
 
 @contextmanager

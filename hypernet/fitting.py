@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from hypernet.bitstream.steps import nearest_step_index, step_size
 from hypernet.decoders.base import Decoder
+from hypernet.decoders.blocks import HEAD_BIAS
 from hypernet.errors import Cancelled, EncodeFailed
 from hypernet.optimizer import FitOptimizer
 from hypernet.quantization import dequantize, quantize
@@ -73,12 +74,18 @@ class FittedWeights:
     steps: int
 
 
-def initial_weights(specs: tuple[WeightSpec, ...], seed: int) -> dict[str, Tensor]:
-    """Random start of a fit from scratch, reproducible by seed."""
+def initial_weights(
+    specs: Sequence[WeightSpec], seed: int, frames_TCHW: Tensor
+) -> dict[str, Tensor]:
+    """Random start of a fit from scratch, reproducible by seed; it renders the mean colour."""
     generator = torch.Generator().manual_seed(seed)
-    return {
+    start = {
         s.name: torch.randn(s.shape, generator=generator) * s.init_std + s.init_mean for s in specs
     }
+    colour = frames_TCHW.float().mean(dim=(0, 2, 3)) / 255 - 0.5
+    bias = start[HEAD_BIAS]
+    bias += colour.repeat_interleave(bias.numel() // 3)
+    return start
 
 
 def fit(
@@ -129,7 +136,7 @@ class _Fit:
         self.frames = frames_TCHW.to(device)
         self.specs = decoder.weight_specs()
         self.generator = torch.Generator().manual_seed(settings.seed)
-        start = initial if initial is not None else initial_weights(self.specs, settings.seed)
+        start = initial or initial_weights(self.specs, settings.seed, frames_TCHW)
         self.optimizer = FitOptimizer(
             self.specs,
             {name: value.to(device) for name, value in start.items()},

@@ -69,7 +69,7 @@ def _fitted_nerv(name: str, kilo_multiply_adds: float, bits_per_pixel: float) ->
         summary=f"NeRV, at most {kilo_multiply_adds:g} kMAC/pixel, about {bits_per_pixel:g} bpp",
         decoder=NervDecoder.wire_id,
         configure=configure,
-        rate_weight=0.0005 / bits_per_pixel,
+        rate_weight=0.0015 / bits_per_pixel,
         epochs=20,
     )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hypernet.weights import WeightSpec
 
+HEAD_BIAS = "head.bias"  # every decoder's last tensor: the offset of R, G, B from mid grey
 GELU_GAIN = 1.5  # keeps the variance of activations about constant through convolution and GELU
 
 

@@ -1,0 +1,64 @@
+"""The ``nrv`` command. Commands import what they need when they run, so that help is instant."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from encoder_service.cli import bench, local
+from hypernet.errors import (
+    Cancelled,
+    HypernetError,
+    InvalidSettings,
+    OutputNotWritable,
+    UnreadableInput,
+)
+
+EXIT_STATUS: tuple[tuple[type[HypernetError], int], ...] = (
+    (InvalidSettings, 2),
+    (UnreadableInput, 3),
+    (OutputNotWritable, 5),
+    (Cancelled, 130),
+    (HypernetError, 1),
+)
+
+app = typer.Typer(
+    name="nrv",
+    help="Neural video codec: videos stored as the weights of tiny networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+local.register(app)
+app.add_typer(bench.app, name="bench")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run ``nrv`` and leave with its documented exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        app(args=arguments)
+    except HypernetError as error:
+        sys.stderr.write(f"nrv: {error}\n")
+        sys.exit(exit_status(error))
+    sys.exit(0)
+
+
+def exit_status(error: HypernetError) -> int:
+    """The documented exit status of an error."""
+    return next(status for kind, status in EXIT_STATUS if isinstance(error, kind))
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Unwind like any error, so that every temporary file is removed."""
+    raise Cancelled("interrupted; nothing was written")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What commands print: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+if TYPE_CHECKING:
+    from hypernet.codec import EncodeProgress, EncodeResult
+
+T = TypeVar("T")
+
+
+@contextmanager
+def encode_progress() -> Iterator[Callable[[EncodeProgress], None]]:
+    """A bar over all frames with the quality and rate of the segment in work."""
+    with _bar("{task.fields[state]}") as bar:
+        task = bar.add_task("reading", total=None, state="")
+
+        def report(progress: EncodeProgress) -> None:
+            bar.update(
+                task,
+                description=f"segment {progress.segment + 1}/{progress.num_segments}",
+                total=progress.frames_total,
+                completed=progress.frames_done,
+                state=f"{progress.psnr_db:.2f} dB  {progress.bits_per_pixel:.4f} bpp  "
+                f"{_clock(progress.eta_seconds)} left",
+            )
+
+        yield report
+
+
+@contextmanager
+def decode_progress(frames: Iterator[T], total: int) -> Iterator[Iterator[T]]:
+    """The same frames; a bar moves as they are taken."""
+    with _bar("{task.completed:.0f}/{task.total:.0f} frames") as bar:
+        yield iter(bar.track(frames, total=total, description="decoding"))
+
+
+def print_encoded(result: EncodeResult, output: Path, *, as_json: bool) -> None:
+    """The result of an encoding."""
+    if as_json:
+        print_fields(asdict(result), as_json=True)
+        return
+    saved = "smaller" if result.smaller_than_source else "NOT smaller"
+    psnr = "lossless" if result.psnr_db is None else f"{result.psnr_db:.2f} dB"
+    typer.echo(
+        f"{output}: {result.stream_bytes:,} bytes ({saved} than the source's "
+        f"{result.source_bytes:,}), {psnr}, {result.bits_per_pixel:.4f} bits per pixel, "
+        f"{result.encode_seconds:.1f} s, decodes at {result.decode_frames_per_second:.0f} frames/s"
+    )
+    if result.target_met is False:
+        typer.echo("the target PSNR was not reached; allow more --steps or --budget", err=True)
+
+
+def print_fields(fields: Mapping[str, object], *, as_json: bool) -> None:
+    """Names and values, as one JSON object or one line each."""
+    if as_json:
+        typer.echo(json.dumps(fields, allow_nan=False))
+        return
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        typer.echo(f"{name:<{width}}  {_text(value)}")
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _bar(state: str) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn(state),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(min(seconds, 359_999)), 60)
+    return f"{minutes}:{rest:02}"

@@ -1,0 +1,393 @@
+"""Encoding in one page: plan, fit each segment, code it, decode it again, assemble the stream.
+
+``make_plan``, ``encode_segment`` and ``assemble`` are what workers call one by one;
+``encode_file`` is the same in one process.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from hypernet.bitstream.output import atomic_output
+from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
+from hypernet.bitstream.segment import encode_segment as code_segment
+from hypernet.bitstream.writer import SegmentPayload, write_stream
+from hypernet.decoders import ARCHITECTURES
+from hypernet.decoding import SegmentDecoder
+from hypernet.errors import EncodeFailed, InvalidSettings, UnreadableVideo
+from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB, PsnrAccumulator
+from hypernet.fitting import BATCH_FRAMES, FitProgress, FitSettings, fit
+from hypernet.plan import EncodeSettings, Plan, make_plan
+from hypernet.presets import Preset, find_preset, rate_factor
+from hypernet.video.audio import extract_audio
+from hypernet.video.reader import Frame, read_frames
+from hypernet.video.segments import SegmentRange
+
+VERIFY_SHARE = 0.1  # of a budget, kept for coding and the verifying decode
+UNBOUNDED_STEPS = 1_000_000  # where only a budget of seconds was given
+
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedSegment:
+    """A coded segment and what a fresh decoder made of its bytes."""
+
+    payload: bytes
+    num_frames: int
+    psnr_db: float
+    psnr_y_db: float
+    refinement_steps: int
+    encode_seconds: float
+    decode_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodeProgress:
+    """How far an encoding is; quality and rate are those of the segment being fitted."""
+
+    frames_done: float
+    frames_total: int
+    segment: int
+    num_segments: int
+    psnr_db: float
+    bits_per_pixel: float
+    eta_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodeResult:
+    """The object that ``nrv encode --json`` prints; sizes are those of files."""
+
+    source_bytes: int
+    stream_bytes: int
+    video_bytes: int
+    bits_per_pixel: float
+    frames: int
+    width: int
+    height: int
+    fps: float | None
+    psnr_db: float | None
+    psnr_y_db: float | None
+    encode_seconds: float
+    decode_frames_per_second: float
+    preset: str
+    decoder: str
+    decode_file: str | None
+    predictor: str | None
+    refinement_steps: int
+    target_met: bool | None
+    smaller_than_source: bool
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _SegmentLimits:
+    """What one segment may spend."""
+
+    settings: EncodeSettings
+    seconds: float
+    on_progress: Callable[[FitProgress], None] | None
+    should_stop: ShouldStop | None
+
+
+def encode_segment(
+    source: Path,
+    plan: Plan,
+    index: int,
+    settings: EncodeSettings,
+    *,
+    on_progress: Callable[[FitProgress], None] | None = None,
+    should_stop: ShouldStop | None = None,
+) -> EncodedSegment:
+    """Encode one segment of a plan; a budget counts in proportion to the segment's frames.
+
+    Args:
+        source: the video the plan was made of.
+        plan: from ``make_plan``.
+        index: number of the segment.
+        settings: the settings the plan was made with.
+        on_progress: called after every gradient step.
+        should_stop: asked before every gradient step.
+
+    Raises:
+        UnreadableVideo: the source no longer holds these frames.
+        Cancelled: ``should_stop`` returned true.
+        EncodeFailed: the fit diverged, or the bytes did not decode to what was encoded.
+    """
+    segment = plan.segments[index]
+    frames = read_frames(
+        source,
+        segment.first_frame,
+        segment.first_frame + segment.num_frames,
+        start_pts=segment.first_pts if segment.seekable else None,
+    )
+    seconds = (settings.budget_seconds or math.inf) * segment.num_frames / plan.num_frames
+    limits = _SegmentLimits(
+        settings=settings, seconds=seconds, on_progress=on_progress, should_stop=should_stop
+    )
+    return _encode_frames(_collect(frames, segment), plan, limits)
+
+
+def assemble(
+    plan: Plan, payloads: Sequence[bytes | Path], source: Path, output: Path | BinaryIO
+) -> int:
+    """Write the stream of finished segments and the source's audio; returns its audio's bytes.
+
+    Raises:
+        InvalidStream: a payload does not fit the plan.
+        OutputNotWritable: only when ``output`` is a path.
+    """
+    segments = [
+        SegmentPayload(
+            first_frame=segment.first_frame,
+            num_frames=segment.num_frames,
+            first_pts=segment.first_pts,
+            payload=payload,
+        )
+        for segment, payload in zip(plan.segments, payloads, strict=True)
+    ]
+    audio = extract_audio(source) if plan.info.has_audio else None
+    write_stream(output, plan.header(), segments, audio=audio)
+    return len(audio or b"")
+
+
+def encode_file(
+    source: Path,
+    output: Path,
+    settings: EncodeSettings,
+    *,
+    started: float | None = None,
+    on_progress: Callable[[EncodeProgress], None] | None = None,
+    should_stop: ShouldStop | None = None,
+) -> EncodeResult:
+    """Encode a video file to a stream, one segment in memory at a time.
+
+    Args:
+        source: any video that ``probe`` accepts.
+        output: replaced at the very end; untouched on any failure.
+        settings: what the user chose.
+        started: ``time.monotonic()`` when the work began, if that was before this call.
+        on_progress: called after every gradient step.
+        should_stop: asked before every gradient step.
+
+    Raises:
+        HypernetError: see ``hypernet.errors``; nothing was written then.
+    """
+    started = time.monotonic() if started is None else started
+    settings.torch_device()  # refused here rather than after planning
+    if output.exists() and source.exists() and output.samefile(source):
+        raise InvalidSettings(f"input and output are both {source}; name another output")
+    with atomic_output(output) as file, tempfile.TemporaryDirectory(prefix="nrv-") as folder:
+        plan = make_plan(source, settings)
+        run = _FileRun(
+            source,
+            plan,
+            settings,
+            started=started,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+        payloads, encoded = run.encode_all(Path(folder))
+        audio_bytes = assemble(plan, payloads, source, file)
+        stream_bytes = file.tell()
+    return _result(
+        source,
+        plan,
+        settings,
+        encoded,
+        stream_bytes=stream_bytes,
+        audio_bytes=audio_bytes,
+        encode_seconds=time.monotonic() - started,
+    )
+
+
+class _FileRun:
+    """One file, segment after segment: shares the budget, spools payloads, reports progress."""
+
+    def __init__(
+        self,
+        source: Path,
+        plan: Plan,
+        settings: EncodeSettings,
+        *,
+        started: float,
+        on_progress: Callable[[EncodeProgress], None] | None,
+        should_stop: ShouldStop | None,
+    ) -> None:
+        self._plan, self._settings, self._started = plan, settings, started
+        self._frames = read_frames(source)
+        self._on_progress, self._should_stop = on_progress, should_stop
+        self._fit_started = time.monotonic()
+
+    def encode_all(self, folder: Path) -> tuple[list[Path], list[EncodedSegment]]:
+        """Encode every segment; payloads go to files in ``folder``."""
+        payloads, encoded = [], []
+        for index, segment in enumerate(self._plan.segments):
+            limits = _SegmentLimits(
+                settings=self._settings,
+                seconds=self._seconds_for(segment),
+                on_progress=self._reporter(index) if self._on_progress else None,
+                should_stop=self._should_stop,
+            )
+            result = _encode_frames(_collect(self._frames, segment), self._plan, limits)
+            path = folder / f"{index}.segment"
+            path.write_bytes(result.payload)
+            payloads.append(path)
+            encoded.append(replace(result, payload=b""))
+        return payloads, encoded
+
+    def _seconds_for(self, segment: SegmentRange) -> float:
+        """The segment's share of what is left of the budget."""
+        if self._settings.budget_seconds is None:
+            return math.inf
+        left = self._settings.budget_seconds - (time.monotonic() - self._started)
+        return max(0.0, left * segment.num_frames / (self._plan.num_frames - segment.first_frame))
+
+    def _reporter(self, index: int) -> Callable[[FitProgress], None]:
+        segment, total = self._plan.segments[index], self._plan.num_frames
+
+        def report(progress: FitProgress) -> None:
+            done = segment.first_frame + progress.fraction * segment.num_frames
+            elapsed = time.monotonic() - self._fit_started
+            if self._on_progress is not None:
+                self._on_progress(
+                    EncodeProgress(
+                        frames_done=done,
+                        frames_total=total,
+                        segment=index,
+                        num_segments=len(self._plan.segments),
+                        psnr_db=progress.psnr_db,
+                        bits_per_pixel=progress.bits_per_pixel,
+                        eta_seconds=elapsed * (total - done) / max(done, 1e-9),
+                    )
+                )
+
+        return report
+
+
+def _collect(frames: Iterator[Frame], segment: SegmentRange) -> list[Frame]:
+    collected = list(islice(frames, segment.num_frames))
+    if len(collected) != segment.num_frames or collected[0].pts != segment.first_pts:
+        raise UnreadableVideo(
+            f"the source changed while it was encoded: frame {segment.first_frame} differs"
+        )
+    return collected
+
+
+def _encode_frames(frames: list[Frame], plan: Plan, limits: _SegmentLimits) -> EncodedSegment:
+    started = time.monotonic()
+    settings = limits.settings
+    preset = find_preset(settings.preset)
+    coder = SegmentDecoder(plan.header())
+    decoder = coder.decoder_of(len(frames))
+    frames_TCHW = torch.from_numpy(np.stack([f.rgb_HWC for f in frames])).permute(0, 3, 1, 2)
+    fitted = fit(
+        decoder,
+        frames_TCHW,
+        _fit_settings(preset, limits, len(frames)),
+        device=settings.torch_device(),
+        on_progress=limits.on_progress,
+        should_stop=limits.should_stop,
+    )
+    payload = code_segment(
+        SegmentSymbols(
+            pts=tuple(frame.pts for frame in frames),
+            refinement_steps=fitted.steps,
+            step_indices=fitted.step_indices,
+            clips=(ClipSymbols(num_frames=len(frames), symbols=fitted.symbols),),
+        ),
+        coder.specs_of,
+    )
+    return _verified(payload, frames, plan, fitted.steps, started)
+
+
+def _fit_settings(preset: Preset, limits: _SegmentLimits, num_frames: int) -> FitSettings:
+    settings = limits.settings
+    steps = settings.steps
+    if steps is None:
+        only_budget = math.isfinite(limits.seconds)
+        steps = UNBOUNDED_STEPS if only_budget else preset.steps(num_frames, BATCH_FRAMES)
+    return FitSettings(
+        rate_weight=preset.rate_weight / rate_factor(settings.quality) ** 2,
+        steps=steps,
+        seconds=limits.seconds * (1 - VERIFY_SHARE),
+        target_psnr_db=settings.target_psnr_db,
+        learning_rate=preset.learning_rate,
+        seed=settings.seed,
+    )
+
+
+def _verified(
+    payload: bytes, frames: list[Frame], plan: Plan, steps: int, started: float
+) -> EncodedSegment:
+    """Decode the bytes with a fresh decoder and measure what comes out."""
+    quality, decode_seconds = PsnrAccumulator(), 0.0
+    decoded = SegmentDecoder(plan.header()).frames(payload)
+    for frame in frames:
+        before = time.monotonic()
+        other = next(decoded, None)
+        decode_seconds += time.monotonic() - before
+        if other is None or other.pts != frame.pts:
+            raise EncodeFailed("the coded segment does not decode to the frames it was made from")
+        quality.add(frame.rgb_HWC, other.rgb_HWC)
+    return EncodedSegment(
+        payload=payload,
+        num_frames=len(frames),
+        psnr_db=min(quality.psnr_db, FRAME_PSNR_LIMIT_DB),
+        psnr_y_db=min(quality.psnr_y_db, FRAME_PSNR_LIMIT_DB),
+        refinement_steps=steps,
+        encode_seconds=time.monotonic() - started,
+        decode_seconds=decode_seconds,
+    )
+
+
+def _result(
+    source: Path,
+    plan: Plan,
+    settings: EncodeSettings,
+    encoded: Sequence[EncodedSegment],
+    *,
+    stream_bytes: int,
+    audio_bytes: int,
+    encode_seconds: float,
+) -> EncodeResult:
+    frames = plan.num_frames
+    psnr_db = sum(e.psnr_db * e.num_frames for e in encoded) / frames
+    psnr_y_db = sum(e.psnr_y_db * e.num_frames for e in encoded) / frames
+    source_bytes, video_bytes = source.stat().st_size, stream_bytes - audio_bytes
+    rate, target = plan.info.frame_rate, settings.target_psnr_db
+    return EncodeResult(
+        source_bytes=source_bytes,
+        stream_bytes=stream_bytes,
+        video_bytes=video_bytes,
+        bits_per_pixel=8 * video_bytes / (frames * plan.info.width * plan.info.height),
+        frames=frames,
+        width=plan.info.width,
+        height=plan.info.height,
+        fps=None if rate is None else float(rate),
+        psnr_db=None if psnr_db >= FRAME_PSNR_LIMIT_DB else psnr_db,
+        psnr_y_db=None if psnr_y_db >= FRAME_PSNR_LIMIT_DB else psnr_y_db,
+        encode_seconds=encode_seconds,
+        decode_frames_per_second=frames / max(sum(e.decode_seconds for e in encoded), 1e-9),
+        preset=settings.preset,
+        decoder=ARCHITECTURES[plan.decoder][0].name,
+        decode_file=None,
+        predictor=None,
+        refinement_steps=sum(e.refinement_steps for e in encoded),
+        target_met=None if target is None else psnr_db >= target,
+        smaller_than_source=stream_bytes < source_bytes,
+        device=settings.torch_device().type,
+        threads=torch.get_num_threads(),
+    )

@@ -1,0 +1,102 @@
+"""The decode file: what a tubelet stream needs besides itself.
+
+One safetensors file: kernels of the decoder in float16, the learned prior in integers, and its sizes
+as JSON. It is named by the hash of its bytes, which a stream quotes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from hypernet.decoders.integer_prior import IntegerPrior, PriorConfig
+from hypernet.decoders.tubelet import TubeletConfig, base_shapes
+from hypernet.errors import MissingDecodeFile
+
+FORMAT = "tubelet-1"
+MAX_BYTES = 1 << 20
+HASH_DIGITS = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class DecodeFile:
+    """A loaded decode file.
+
+    Attributes:
+        config: sizes of the decoder.
+        base: its shipped kernels, float32.
+        prior: the learned prior, ready to code.
+        sha256: of the file's bytes.
+    """
+
+    config: TubeletConfig
+    base: dict[str, Tensor]
+    prior: IntegerPrior
+    sha256: str
+
+
+def pack_decode_file(config: TubeletConfig, base: dict[str, Tensor], prior: IntegerPrior) -> bytes:
+    """The bytes of a decode file.
+
+    Raises:
+        ValueError: larger than a decode file may be, or the prior could overflow its accumulators.
+    """
+    tensors = {f"base.{name}": value.detach().half().contiguous() for name, value in base.items()}
+    tensors |= {f"prior.{name}": value for name, value in prior.integers().items()}
+    header = {
+        "format": FORMAT,
+        "decoder": json.dumps(asdict(config)),
+        "prior": json.dumps(asdict(prior.config)),
+    }
+    data: bytes = save(tensors, metadata=header)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"a decode file of {len(data)} bytes, at most {MAX_BYTES} are allowed")
+    return data
+
+
+def decode_file_name(data: bytes) -> str:
+    """The name that a decode file of these bytes is shipped under."""
+    return f"{hashlib.sha256(data).hexdigest()[:HASH_DIGITS]}.decode.safetensors"
+
+
+def load_decode_file(path: Path) -> DecodeFile:
+    """Read and check a decode file.
+
+    Raises:
+        MissingDecodeFile: absent, damaged, renamed, or of an unknown kind.
+    """
+    try:
+        data = path.read_bytes()
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise MissingDecodeFile(f"cannot read decode file {path}: {error}") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if not path.name.startswith(digest[:HASH_DIGITS]):
+        raise MissingDecodeFile(f"{path} has hash {digest[:HASH_DIGITS]}: damaged, fetch it again")
+    if header.get("format") != FORMAT:
+        raise MissingDecodeFile(f"{path} is of kind {header.get('format')!r}, not {FORMAT!r}")
+    config = TubeletConfig(**json.loads(header["decoder"]))
+    prior = IntegerPrior(PriorConfig(**_tuples(json.loads(header["prior"]))))
+    prior.load_integers(_below(tensors, "prior."))
+    prior.requires_grad_(requires_grad=False)
+    base = {name: value.float() for name, value in _below(tensors, "base.").items()}
+    if {name: tuple(value.shape) for name, value in base.items()} != base_shapes(config):
+        raise MissingDecodeFile(f"{path} does not hold the kernels that its sizes name")
+    return DecodeFile(config=config, base=base, prior=prior, sha256=digest)
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
