@@ -1,0 +1,60 @@
+"""Where a measurement comes from: the code's commit, the processor, the load."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+UNKNOWN = "unknown"
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def commit() -> str:
+    """Short hash of the commit this package runs from, ``+dirty`` if the package was changed.
+
+    ``unknown`` outside a git checkout. Files outside the package (tables, documentation) do not
+    make it dirty.
+    """
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return UNKNOWN
+    head = _git("rev-parse", "--short=10", "HEAD")
+    changes = _git("status", "--porcelain", "--", str(_PACKAGE))
+    if head is None or changes is None:
+        return UNKNOWN
+    return f"{head}+dirty" if changes else head
+
+
+def processor() -> str:
+    """The processor's model name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def load_average() -> float | None:
+    """Runnable processes over the last minute; None where the system does not tell."""
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints, or None when it fails or is not installed."""
+    try:
+        done = subprocess.run(  # noqa: S603 -- fixed arguments
+            ["git", *arguments],  # noqa: S607 -- the user's git
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
