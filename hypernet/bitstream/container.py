@@ -245,7 +245,7 @@ def unpack_index(payload: bytes, *, preamble: Preamble, limits: Limits) -> Strea
             num_frames=count,
             first_pts=pts,
         )
-        _check_entry(entry, limits)
+        check_entry(entry, limits)
         entries.append(entry)
         position += length
     if position != preamble.stream_length:
@@ -255,7 +255,12 @@ def unpack_index(payload: bytes, *, preamble: Preamble, limits: Limits) -> Strea
     return index
 
 
-def _check_entry(entry: IndexEntry, limits: Limits) -> None:
+def check_entry(entry: IndexEntry, limits: Limits) -> None:
+    """Refuse a section that is over the limits, has stray fields, or is of an unknown type.
+
+    Raises:
+        InvalidStream: see above.
+    """
     if entry.type == SectionType.SEGMENT:
         check_limit("segment length", entry.length, limits.max_segment_bytes)
         check_limit("frames of a segment", entry.num_frames, limits.max_frames_per_segment)

@@ -17,11 +17,13 @@ from hypernet.bitstream.container import (
     Preamble,
     SectionType,
     StreamIndex,
+    check_entry,
     pack_index,
     pack_preamble,
     with_checksum,
 )
 from hypernet.bitstream.header import StreamHeader, pack_header
+from hypernet.bitstream.limits import DEFAULT_LIMITS
 from hypernet.bitstream.output import atomic_output
 from hypernet.bitstream.reader import pack_metadata
 from hypernet.errors import InvalidStream
@@ -88,6 +90,7 @@ def _front_matter(header: StreamHeader, measured: list[IndexEntry]) -> tuple[byt
     position = PREAMBLE_BYTES + len(packed_header) + index_length + 2 * CHECKSUM_BYTES
     entries = []
     for entry in measured:
+        check_entry(entry, DEFAULT_LIMITS)
         entries.append(dataclasses.replace(entry, offset=position))
         position += entry.length
     num_frames = StreamIndex(entries).num_frames
