@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, cast
 
 import av
 import av.error
-from av.container import InputContainer
+from av.container import Flags, InputContainer
 from av.video.stream import VideoStream
 
 from hypernet.errors import UnreadableVideo, UnsupportedVideo
@@ -67,6 +67,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         # A stream that grows in the middle is stopped by the decoder before it allocates.
         codec.options = {"max_pixels": str(MAX_PIXELS)}
         codec.thread_type = "AUTO"
+        # Invented timestamps would hide that the container has none.
+        container.flags &= ~cast("int", Flags.gen_pts.value)
         yield container, stream
 
 

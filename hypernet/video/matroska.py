@@ -13,15 +13,14 @@ _TRACKS, _TRACK, _VIDEO = 0x1654AE6B, 0xAE, 0xE0
 _VOID, _MAX_BLOCK_ADDITION_ID = 0xEC, 0x55EE
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 _UNIT_ASPECT = 3
-_MAX_ELEMENTS = 100_000
 
 
 def elements(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(identifier, first byte of the body, end) of each EBML element between two positions."""
-    for _ in range(_MAX_ELEMENTS):
+    while start < end:
         file.seek(start)
         header = file.read(12)
-        if start >= end or len(header) < 2 or not header[0]:
+        if len(header) < 2 or not header[0]:
             return
         id_bytes = 9 - header[0].bit_length()
         if id_bytes > 4 or len(header) <= id_bytes or not header[id_bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +22,7 @@ from hypernet.video.demux import open_video
 _INTERLACED_ORDERS = frozenset({2, 3, 4, 5})
 _STILL_BRANDS = frozenset({"mif1", "heic", "heix", "avif"})
 _MICROSECONDS = 1_000_000
+_CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,8 +118,6 @@ def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> 
 
 def _describe(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> VideoInfo:
     rate = stream.average_rate or None
-    duration = _duration_seconds(container, stream)
-    estimate = stream.frames or (round(duration * rate) if duration and rate else None)
     return VideoInfo(
         width=frame.width,
         height=frame.height,
@@ -128,8 +128,8 @@ def _describe(container: InputContainer, stream: VideoStream, frame: VideoFrame)
         colour=colour_of(frame),
         bit_depth=max(component.bits for component in frame.format.components),
         pixel_format=frame.format.name,
-        estimated_frames=estimate,
-        duration_seconds=duration,
+        estimated_frames=estimate_frames(container, stream),
+        duration_seconds=_duration_seconds(container, stream),
         has_audio=bool(container.streams.audio),
     )
 
@@ -154,7 +154,24 @@ def rotation_of(frame: VideoFrame) -> int:
     return -frame.rotation % 360
 
 
+def estimate_frames(container: InputContainer, stream: VideoStream) -> int | None:
+    """How many frames the container claims to show; None if it does not say."""
+    rate, duration = stream.average_rate, _duration_seconds(container, stream)
+    claims = [stream.frames] if stream.frames else []
+    if rate and duration:
+        claims.append(round(duration * rate))
+    return min(claims, default=None)
+
+
 def _duration_seconds(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """The shortest of the stream's and the container's claims: edit lists shorten the latter."""
+    claims = []
     if stream.duration and stream.time_base:
-        return stream.duration * stream.time_base
-    return Fraction(container.duration, _MICROSECONDS) if container.duration else None
+        claims.append(stream.duration * stream.time_base)
+    if container.duration:
+        claims.append(Fraction(container.duration, _MICROSECONDS))
+    tag = _CLOCK.match(stream.metadata.get("DURATION", ""))  # Matroska's, per stream
+    if tag is not None:
+        hours, minutes, seconds = tag.groups()
+        claims.append(Fraction(seconds) + 60 * int(minutes) + 3600 * int(hours))
+    return min(claims, default=None)

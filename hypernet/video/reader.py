@@ -11,6 +11,7 @@ from pathlib import Path
 import av.error
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 from hypernet.errors import UnreadableVideo, UnsupportedVideo
 from hypernet.video.colour import rgb_of
 from hypernet.video.demux import open_video
-from hypernet.video.probe import refuse_frame
+from hypernet.video.probe import estimate_frames, refuse_frame
 
 _ASSUMED_RATE = 25
+_WHOLE = 0.9  # of the frames that the container claims; claims are rough
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,9 +37,9 @@ class Frame:
 class ReadReport:
     """What went wrong while reading and was survived; filled as frames are read.
 
-    ``decode_failures`` counts packets the decoder rejected and frames it marked as damaged;
-    ``repaired_timestamps`` counts frames whose time was missing or not later than the previous
-    frame's; ``truncated`` says that the file ends before its container does.
+    ``decode_failures`` counts packets that did not decode and frames that the decoder concealed
+    damage in; ``repaired_timestamps`` counts frames whose time was missing or not later than the
+    previous frame's; ``truncated`` says that the file ended clearly before its container does.
     """
 
     frames: int = 0
@@ -56,10 +58,11 @@ def read_frames(
 ) -> Iterator[Frame]:
     """Frames ``start <= n < stop`` in presentation order, with strictly increasing timestamps.
 
-    A frame whose timestamp is missing, or not later than the previous frame's, is shown one nominal
-    frame duration after it. Frames that do not decode are left out and counted; a file that ends
-    early yields what it holds. ``start_pts``, the timestamp of frame ``start`` as the container
-    gives it, allows seeking; where a seek cannot be proven exact, decoding starts at the beginning.
+    A frame's time is the container's presentation time, or else its decoding time. A frame without
+    either, or not later than the previous one, is shown one nominal frame duration after that.
+    Frames that do not decode are left out and counted; a file that ends early yields what it holds.
+    ``start_pts``, the timestamp of frame ``start`` as the container gives it, allows seeking; where
+    a seek cannot be proven exact, decoding starts at the beginning.
 
     Raises:
         UnreadableVideo: nothing decodes.
@@ -92,12 +95,15 @@ def _from(
 def _decode(path: Path, report: ReadReport) -> Iterator[tuple[int, VideoFrame]]:
     """Every frame with its repaired timestamp."""
     with open_video(path) as (container, stream):
-        frame = None
+        count = 0
         frames = _frames(container, stream, report)
-        for pts, frame in _checked(path, frames, _Clock(stream, report)):
-            yield pts, frame
-        if frame is None:
+        for timed in _checked(path, frames, _Clock(stream, report)):
+            count += 1
+            yield timed
+        if count == 0:
             raise UnreadableVideo(f"{path} holds no frame that can be decoded")
+        claimed = estimate_frames(container, stream)
+        report.truncated |= claimed is not None and count < _WHOLE * claimed - 1
 
 
 def _seek_decode(
@@ -136,37 +142,37 @@ def _checked(
                 "middle; scale it to one size first: ffmpeg -i IN -vf scale=W:H OUT.mp4"
             )
         refuse_frame(path, frame)
-        yield clock.tick(frame.pts), frame
+        yield clock.tick(_time_of(frame)), frame
 
 
 def _frames(
     container: InputContainer, stream: VideoStream, report: ReadReport
 ) -> Iterator[VideoFrame]:
-    """Everything that decodes; failures are counted, and a demuxing error ends the file."""
-    packets = container.demux(stream)
-    while True:
+    """Everything that decodes; failures are counted."""
+    for packet in _packets(container, stream, report):
         try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.error.FFmpegError:
-            report.truncated = True
-            yield from _drain(stream, report)
-            return
-        report.decode_failures += packet.is_corrupt
-        try:
-            frames = packet.decode()
+            frames = stream.codec_context.decode(packet)
         except av.error.FFmpegError:
             report.decode_failures += 1
             continue
-        yield from frames
+        for frame in frames:
+            report.decode_failures += frame.is_corrupt
+            yield frame
 
 
-def _drain(stream: VideoStream, report: ReadReport) -> Iterator[VideoFrame]:
+def _packets(
+    container: InputContainer, stream: VideoStream, report: ReadReport
+) -> Iterator[Packet[VideoStream] | None]:
+    """Packets up to the end or an error of the demuxer; None lets the decoder empty itself."""
     try:
-        yield from stream.decode(None)
+        yield from container.demux(stream)
     except av.error.FFmpegError:
-        report.decode_failures += 1
+        report.truncated = True
+        yield None
+
+
+def _time_of(frame: VideoFrame) -> int | None:
+    return frame.pts if frame.pts is not None else frame.dts
 
 
 class _Clock:
