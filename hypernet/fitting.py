@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +29,13 @@ from hypernet.rate_model import laplace_bits
 from hypernet.weights import WeightSpec
 
 WARMUP_STEPS = 10
+DECAY_START = 0.6  # of a fit: from here on the learning rate falls
 ROUNDING_START = 0.7  # of a fit: noise before, straight-through on frozen steps after
 INITIAL_STEP = 0.25  # of a tensor's initial standard deviation
 VECTOR_STEP = 0.02  # initial step of tensors that start at a constant
 BATCH_FRAMES = 2
-TARGET_CHECKS = 12  # times a fit with a target looks at its decoded quality
+FIRST_TARGET_CHECK = 0.2  # of a fit with a target: when it first looks at its decoded quality
+TARGET_CHECK_INTERVAL = 0.05
 PROGRESS_DECAY = 0.9
 
 
@@ -43,16 +45,18 @@ class FitSettings:
 
     ``rate_weight`` is the mean squared error (RGB in [0, 1]) that one bit per pixel is worth. The
     fit ends after ``steps`` steps or ``seconds`` seconds, whichever comes first, or once the
-    decoded quality has reached ``target_psnr_db``.
+    decoded quality has reached ``target_psnr_db``. ``eight_bit`` fits without any regard to rate
+    and rounds every tensor to 8 bits at the end, as the papers do; it exists to be compared with.
     """
 
     rate_weight: float
     steps: int
     seconds: float = math.inf
     target_psnr_db: float | None = None
-    learning_rate: float = 0.03
+    learning_rate: float = 0.02
     batch_frames: int = BATCH_FRAMES
     seed: int = 0
+    eight_bit: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +153,7 @@ class _Fit:
         self.started = time.monotonic()
         self.mse = self.bits_per_pixel = math.nan
         self.target_met = False
-        self.next_check = ROUNDING_START
+        self.next_check = FIRST_TARGET_CHECK
 
     def finished(self) -> bool:
         return self.target_met or self._fraction() >= 1.0
@@ -163,8 +167,7 @@ class _Fit:
         sent, bits_per_pixel = self._rounded_weights()
         mse = F.mse_loss(self._render(sent, index_N), self.frames[index_N].float() / 255)
         loss = mse + self.settings.rate_weight * bits_per_pixel
-        warmup = min(1.0, (self.steps + 1) / WARMUP_STEPS)
-        self.optimizer.step(loss, warmup * 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0))))
+        self.optimizer.step(loss, _learning_scale(self.steps, fraction))
         self.steps += 1
         self._observe(mse.item(), bits_per_pixel.item())
         self._check_target()
@@ -197,6 +200,8 @@ class _Fit:
         """Weights as the decoder will see them, and the bits per pixel they will cost."""
         weights = self.optimizer.weights()
         bits = torch.zeros((), device=self.device)
+        if self.settings.eight_bit:
+            return weights, bits
         sent = {}
         for i, spec in enumerate(self.specs):
             step = self._step(i)
@@ -228,6 +233,8 @@ class _Fit:
         self.step_indices = self._nearest_step_indices()
 
     def _nearest_step_indices(self) -> tuple[int, ...]:
+        if self.settings.eight_bit:
+            return _eight_bit_steps(self.optimizer.weights().values())
         return tuple(nearest_step_index(2.0**s) for s in self.optimizer.log2_steps.tolist())
 
     def _observe(self, mse: float, bits_per_pixel: float) -> None:
@@ -241,7 +248,7 @@ class _Fit:
         target = self.settings.target_psnr_db
         if target is None or self._fraction() < self.next_check:
             return
-        self.next_check += (1 - ROUNDING_START) / TARGET_CHECKS
+        self.next_check += TARGET_CHECK_INTERVAL
         if -10 * math.log10(max(self.mse, 1e-12)) >= target:
             self.target_met = self._decoded_psnr_db() >= target
 
@@ -256,6 +263,18 @@ class _Fit:
             mse = (decoded - self.frames[index_N].float()).square().mean(dim=(1, 2, 3))
             values += (10 * torch.log10(255**2 / mse.clamp_min(1e-6))).tolist()
         return sum(values) / len(values)
+
+
+def _learning_scale(step: int, fraction: float) -> float:
+    """Warm-up, then constant, then linear decay to zero."""
+    warmup = min(1.0, (step + 1) / WARMUP_STEPS)
+    return warmup * min(1.0, (1.0 - min(fraction, 1.0)) / (1.0 - DECAY_START))
+
+
+def _eight_bit_steps(tensors: Iterable[Tensor]) -> tuple[int, ...]:
+    """Steps that divide each tensor's range by 255."""
+    ranges = [float(value.max() - value.min()) for value in tensors]
+    return tuple(nearest_step_index(max(span, 1e-3) / 255) for span in ranges)
 
 
 def _initial_log2_step(spec: WeightSpec) -> float:

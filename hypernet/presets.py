@@ -33,7 +33,7 @@ class Preset:
     rate_weight: float
     epochs: float
     segment_frames: int = SEGMENT_FRAMES
-    learning_rate: float = 0.03
+    learning_rate: float = 0.02
 
     def steps(self, num_frames: int, batch_frames: int) -> int:
         """Gradient steps for a segment when neither steps nor a budget are given."""
