@@ -115,7 +115,7 @@ class SymbolDecoder:
 
     def decode_bits(self, num_bits: int) -> int:
         """Read an unsigned integer below ``2^num_bits``; 0 if ``num_bits`` is 0."""
-        return int(self._decode_raw(np.array([num_bits]))[0]) if num_bits else 0
+        return int(self._decode_raw(np.array([num_bits], np.int32))[0]) if num_bits else 0
 
     def finish(self) -> None:
         """Check that nothing is left over."""
@@ -123,21 +123,20 @@ class SymbolDecoder:
             raise InvalidStream("entropy coded data goes on after its last symbol")
 
     def _decode_escaped(self, count: int) -> Symbols:
-        heads = self._decode_raw(np.full(count, ESCAPE_HEAD_BITS))
+        heads = self._decode_raw(np.full(count, ESCAPE_HEAD_BITS, np.int32))
         lengths = heads & (_SIGN_BIT - 1)
         if int(lengths.min()) < _MIN_LENGTH or int(lengths.max()) > _MAX_LENGTH:
             raise InvalidStream("an escaped weight symbol has an invalid length")
-        magnitudes = 1 << (lengths - 1)
+        magnitudes: Symbols = np.int32(1) << (lengths - 1)
         long = lengths > 1
-        magnitudes[long] += self._decode_raw(lengths[long] - 1)
-        return np.where(heads & _SIGN_BIT, -magnitudes, magnitudes).astype(np.int32)
+        if long.any():
+            magnitudes[long] += self._decode_raw(lengths[long] - 1)
+        return np.where(heads & _SIGN_BIT, -magnitudes, magnitudes)
 
-    def _decode_raw(self, num_bits: NDArray[Any]) -> NDArray[np.int64]:
-        if not num_bits.size:
-            return np.empty(0, dtype=np.int64)
+    def _decode_raw(self, num_bits: Symbols) -> Symbols:
         with _invalid_stream():
-            raw: Symbols = self._coder.decode(_UNIFORM, (1 << num_bits).astype(np.int32))
-        return raw.astype(np.int64)
+            raw: Symbols = self._coder.decode(_UNIFORM, np.int32(1) << num_bits)
+        return raw
 
 
 def exceeds_magnitude(symbols: Symbols) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -121,6 +122,21 @@ def test_size_is_the_information_content() -> None:
 def test_too_large_a_symbol_is_refused(symbol: int) -> None:
     with pytest.raises(InvalidStream, match="larger step"):
         encode([0, symbol], 0)
+
+
+def test_decoding_takes_at_most_48_bytes_per_value_even_if_all_escape() -> None:
+    rng = np.random.default_rng(4)
+    count = 200_000
+    tables = rng.integers(0, NUM_TABLES, count).astype(np.uint16)
+    encoder = SymbolEncoder()
+    encoder.encode(rng.integers(2**20, 2**24, count).astype(np.int32), tables)
+    data = encoder.finish()
+    SymbolDecoder(data).decode(tables, count)  # the models of all tables are made once
+    tracemalloc.start()
+    SymbolDecoder(data).decode(tables, count)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - len(data) < 48 * count
 
 
 def test_nothing_takes_no_bytes() -> None:

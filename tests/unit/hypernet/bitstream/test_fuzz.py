@@ -34,9 +34,9 @@ LIMITS = Limits(
 )
 LONG_RUN = int(os.environ.get("NRV_FUZZ_MUTANTS", "100000"))
 
-# What FORMAT.md section 7 allows for LIMITS: the payload, 4 bytes per value of the segment, 64
+# What FORMAT.md section 7 allows for LIMITS: the payload, 4 bytes per value of the segment, 48
 # bytes per value of the largest tensor, frames, clips; and the interpreter's own objects.
-MEMORY_LIMIT = 4 * len(STREAM) + 4 * 60_000 + 64 * 20_000 + 64 * 64 + 1024 * 64 + (1 << 20)
+MEMORY_LIMIT = 4 * len(STREAM) + 4 * 60_000 + 48 * 20_000 + 64 * 64 + 1024 * 64 + (1 << 20)
 
 
 def read_everything(stream: bytes) -> None:
