@@ -9,7 +9,8 @@ ServiceError
 |-- NotFound                not_found
 |-- Conflict
 |   |-- IllegalTransition   state.illegal
-|   `-- IdempotencyMismatch idempotency.mismatch
+|   |-- IdempotencyMismatch idempotency.mismatch
+|   `-- SourceChanged       source.changed
 |-- LeaseLost               lease.lost
 |-- DatabaseUnavailable     database.unavailable    retryable
 |-- QueueUnavailable        queue.unavailable       retryable
@@ -88,6 +89,12 @@ class IdempotencyMismatch(Conflict):
     """The idempotency key was used before with a different request."""
 
     code = "idempotency.mismatch"
+
+
+class SourceChanged(Conflict):
+    """The source was replaced while it was being encoded."""
+
+    code = "source.changed"
 
 
 class LeaseLost(ServiceError):

@@ -77,9 +77,8 @@ class JobSettings:
     max_lost_leases: int = _setting(5, "workers lost over one unit before its encoding fails")
     retry_seconds: float = _setting(2.0, "pause after the first error of a unit; doubles each time")
     max_retry_seconds: float = _setting(60.0, "longest pause between two attempts")
-    fallback_preset: str = _setting(
-        "fast", "cheaper preset for segments that keep failing, or empty"
-    )
+    outage_seconds: float = _setting(5.0, "pause while the store or database is out of reach")
+    fallback_preset: str = _setting("", "cheaper preset for segments that keep failing, or empty")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

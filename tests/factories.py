@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from encoder_service.api_keys import create_key
 from encoder_service.database import Database
 from encoder_service.jobs import commands
-from encoder_service.jobs.records import Encoding, Lease, Submission, UnitKey
+from encoder_service.jobs.queries import JobQueries
+from encoder_service.jobs.records import Encoding, Lease, Submission, Unit, UnitKey, new_id
 from encoder_service.jobs.repository import JobRepository
 from encoder_service.jobs.states import UnitKind
 from encoder_service.queue import InMemoryQueue
 from encoder_service.settings import JobSettings
+from encoder_service.storage.base import upload_key
+from encoder_service.storage.locations import Locations
+from tests.fake_codec import FakeCodec, source_of
+from workers.lease import NullLease
+from workers.pipeline import Pipeline
+from workers.sources import SourceCache
+from workers.sweeper import sweep
 
 # Leases that last as long as the test; nothing waits.
-PATIENT = JobSettings(lease_seconds=600, retry_seconds=0, max_retry_seconds=0, resend_seconds=600)
+PATIENT = JobSettings(
+    lease_seconds=600, retry_seconds=0, max_retry_seconds=0, resend_seconds=600, outage_seconds=0
+)
 # Leases that have run out the moment they are given.
 HASTY = replace(PATIENT, lease_seconds=-1)
 
@@ -28,6 +40,57 @@ def owner(database: Database, name: str = "tests") -> str:
 def submission(owner_id: str, **changes: Any) -> Submission:
     usual = Submission(owner_id=owner_id, source="upload:1", settings={"preset": "debug"})
     return replace(usual, **changes)
+
+
+class Service:
+    """All that one worker needs, in one process, around one database and one object store."""
+
+    def __init__(self, database: Database, locations: Locations, scratch: Path) -> None:
+        self.jobs = Jobs(database)
+        self.queries = JobQueries(database)
+        self.locations = locations
+        self.scratch = scratch
+        self.codec = FakeCodec()
+
+    def pipeline(self, **changes: Any) -> Pipeline:
+        sources = SourceCache(self.scratch, self.locations, max_bytes=10**6)
+        usual = Pipeline(
+            jobs=self.jobs.repository,
+            queue=self.jobs.queue,
+            store=self.locations.own,
+            sources=sources,
+            codec=self.codec,
+            keep=lambda _: NullLease(),
+            worker="one",
+        )
+        return replace(usual, **changes)
+
+    def upload(self, *segment_frames: int) -> str:
+        """Store a source; returns its name."""
+        upload_id = new_id("upl")
+        self.locations.own.put(upload_key(upload_id), io.BytesIO(source_of(*segment_frames)))
+        return f"upload:{upload_id}"
+
+    def submit(self, *segment_frames: int, **changes: Any) -> str:
+        """Upload and submit; returns the id of the encoding."""
+        return self.jobs.submit(**{"source": self.upload(*segment_frames), **changes}).id
+
+    def finish(self, encoding_id: str, **changes: Any) -> Encoding:
+        """Work and sweep until nothing is left to do; returns what became of the encoding."""
+        pipeline = self.pipeline(**changes)
+        while pipeline.drain(self.jobs.queue):
+            sweep(self.jobs.repository, self.jobs.queue)
+        return self.encoding(encoding_id)
+
+    def encoding(self, encoding_id: str) -> Encoding:
+        return self.queries.encoding(self.jobs.owner_id, encoding_id)
+
+    def units(self, encoding_id: str) -> list[Unit]:
+        return self.queries.units(self.jobs.owner_id, encoding_id)
+
+    def stream(self, encoding: Encoding) -> bytes:
+        assert encoding.stream_key is not None
+        return self.locations.own.read(encoding.stream_key)
 
 
 class Jobs:

@@ -89,7 +89,7 @@ class Unit:
     key: UnitKey
     status: UnitStatus
     num_frames: int  # of the segment; 0 for plan and assemble
-    progress_frames: int  # how many of them are verified
+    progress_frames: int  # how far the present attempt is; all of them once done
     fallback_preset: str | None  # set once the wanted preset has failed too often
     result: Mapping[str, object] | None
     attempt: int
@@ -108,7 +108,8 @@ class Lease:
     unit: UnitKey
     attempt: int  # whoever holds a lower number has lost the right to write
     worker: str
-    fallback_preset: str | None
+    num_frames: int  # of the segment; 0 for plan and assemble
+    fallback_preset: str | None  # to be used instead of the wanted one
     encoding: Encoding
 
 

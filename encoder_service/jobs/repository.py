@@ -82,12 +82,13 @@ class JobRepository:
                 unit=key,
                 attempt=unit.attempt,
                 worker=worker,
+                num_frames=unit.num_frames,
                 fallback_preset=unit.fallback_preset,
                 encoding=locked.encoding,
             )
 
     def heartbeat(self, lease: Lease, *, progress_frames: int = 0) -> bool:
-        """Extend a lease and report how many frames are verified.
+        """Extend a lease and report how far the work is.
 
         Returns:
             False when the work is no longer wanted: stop and `release`.

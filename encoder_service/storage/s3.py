@@ -207,7 +207,7 @@ class S3ObjectStore:
             self._client.put_object(**place, Body=body)
 
 
-class _PastTheEnd(StorageError):
+class _PastTheEnd(Exception):
     """The range begins after the last byte."""
 
 
@@ -245,7 +245,7 @@ def _translated(key: str) -> Iterator[None]:
         raise StorageUnavailable(f"{key!r}: {error}") from error
 
 
-def _meaning(error: ClientError) -> type[StorageError]:
+def _meaning(error: ClientError) -> type[StorageError | _PastTheEnd]:
     code, status = error.response.get("Error", {}).get("Code", ""), _status(error)
     if status == 416:
         return _PastTheEnd

@@ -36,11 +36,21 @@ def postgres(server_folder: Path) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(postgres: PostgresServer) -> str:
+def migrated_postgres_url(postgres: PostgresServer) -> str:
     """The URL of one database with the present schema, for the whole session."""
     url = postgres.new_database()
     _migrate(url)
     return url
+
+
+@pytest.fixture
+def postgres_url(migrated_postgres_url: str) -> str:
+    """The URL of a PostgreSQL database with the present schema and no rows."""
+    database = Database(DatabaseSettings(url=migrated_postgres_url))
+    with database.writing() as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)}"))
+    database.close()
+    return migrated_postgres_url
 
 
 @pytest.fixture(scope="session")
@@ -51,18 +61,18 @@ def sqlite_template(server_folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a SQLite database with the present schema and no rows."""
+    path = tmp_path / "nrv.sqlite3"
+    shutil.copyfile(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def database_url(request: pytest.FixtureRequest) -> str:
     """The URL of a database with the present schema and no rows, of each kind in turn."""
-    if request.param == "sqlite":
-        path = tmp_path / "nrv.sqlite3"
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
-        return f"sqlite:///{path}"
-    url: str = request.getfixturevalue("postgres_url")
-    database = Database(DatabaseSettings(url=url))
-    with database.writing() as connection:
-        connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)}"))
-    database.close()
+    url: str = request.getfixturevalue(request.param)
     return url
 
 

@@ -1,0 +1,49 @@
+"""What an exception during an attempt means for the unit of work."""
+
+from __future__ import annotations
+
+from encoder_service.errors import (
+    AccessDenied,
+    InvalidRequest,
+    ServiceError,
+    SourceChanged,
+    StorageError,
+)
+from encoder_service.jobs.records import Failure
+from encoder_service.settings import JobSettings
+from hypernet.errors import Cancelled, HypernetError, InvalidSettings, UnreadableInput
+
+# Trying again gives the same answer: somebody must change something first.
+HOPELESS = (
+    UnreadableInput,
+    InvalidSettings,
+    InvalidRequest,
+    AccessDenied,
+    SourceChanged,
+)
+MAX_MESSAGE = 500
+
+
+def is_no_fault(error: Exception) -> bool:
+    """Whether an attempt ended for a reason that is not counted against its unit."""
+    return isinstance(error, Cancelled) or (isinstance(error, ServiceError) and error.retryable)
+
+
+def to_failure(error: Exception) -> Failure:
+    """The reason in words that users see; foreign exceptions are named but not quoted at length."""
+    if isinstance(error, HypernetError | ServiceError):
+        code, message = error.code, str(error)
+    else:
+        code, message = "internal", f"{type(error).__name__}: {error}"
+    can_help = not isinstance(error, HOPELESS) and not _will_stay(error)
+    return Failure(code=code, message=message[:MAX_MESSAGE], can_help=can_help)
+
+
+def pause_seconds(error: Exception, settings: JobSettings) -> float:
+    """How long to wait before the unit is tried again by anybody."""
+    return 0.0 if isinstance(error, Cancelled) else settings.outage_seconds
+
+
+def _will_stay(error: Exception) -> bool:
+    """A store that answers with a refusal will refuse again."""
+    return isinstance(error, StorageError) and not error.retryable and error.code != "storage.full"
