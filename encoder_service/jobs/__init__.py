@@ -1,0 +1,1 @@
+"""Encodings and the units of work they are made of."""
