@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypernet.bitstream.entropy import Symbols
-from hypernet.bitstream.tables import MAX_SUPPORT, NUM_SCALES, cost_table, escape_bits
+from hypernet.bitstream.tables import LAPLACE_SHAPE, MAX_SUPPORT, NUM_SCALES, cost_table, escape_bits
 
 COST_UNIT = 1024.0
 """Costs per bit."""
 
-DELTA_SHAPE = 3
-"""Distribution shape of differences between neighbouring scales: Laplace."""
+DELTA_SHAPE = LAPLACE_SHAPE
+"""Distribution shape of differences between neighbouring scales."""
 
 Costs = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -64,6 +64,7 @@ class SegmentTiming:
 
     pts: tuple[int, ...]
     clip_frames: tuple[int, ...]
+    refinement_steps: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +154,11 @@ def read_segment_timing(payload: bytes, limits: Limits = DEFAULT_LIMITS) -> Segm
         InvalidStream: the head is damaged or over the limits.
     """
     head, _ = _unpack_head(payload, limits)
-    return SegmentTiming(pts=head.pts, clip_frames=tuple(clip.num_frames for clip in head.clips))
+    return SegmentTiming(
+        pts=head.pts,
+        clip_frames=tuple(clip.num_frames for clip in head.clips),
+        refinement_steps=head.refinement_steps,
+    )
 
 
 def _check_segment(segment: SegmentSymbols) -> None:
