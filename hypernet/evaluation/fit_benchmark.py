@@ -25,7 +25,7 @@ from hypernet.evaluation.metrics import PsnrAccumulator
 from hypernet.evaluation.suites import find_clips
 from hypernet.evaluation.table import write_tsv
 from hypernet.fitting import FitSettings, FittedWeights, fit
-from hypernet.presets import Preset, find_preset, rate_factor
+from hypernet.presets import Preset, find_preset, rate_factor, rate_weight
 from hypernet.quantization import Symbols, dequantize
 from hypernet.weights import ClipShape
 
@@ -123,7 +123,7 @@ def _rows(
         for method in METHODS:
             load, started = provenance.load_average(), time.perf_counter()
             settings = FitSettings(
-                rate_weight=preset.rate_weight / rate_factor(quality) ** 2,
+                rate_weight=rate_weight(preset, quality),
                 steps=steps,
                 learning_rate=preset.learning_rate,
                 eight_bit=method == "then-8-bit",

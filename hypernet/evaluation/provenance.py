@@ -12,16 +12,16 @@ UNKNOWN = "unknown"
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def commit() -> str:
-    """Short hash of the commit this package runs from, ``+dirty`` if the package was changed.
+def commit(package: Path = _PACKAGE) -> str:
+    """Short hash of the commit a package runs from, ``+dirty`` if the package was changed.
 
-    ``unknown`` outside a git checkout. Files outside the package (tables, documentation) do not
-    make it dirty.
+    ``unknown`` outside a git checkout, or where no file of the package is committed. Files outside
+    the package (tables, documentation) do not make it dirty.
     """
-    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+    if not _git(package, "ls-files", "."):
         return UNKNOWN
-    head = _git("rev-parse", "--short=10", "HEAD")
-    changes = _git("status", "--porcelain", "--", str(_PACKAGE))
+    head = _git(package, "rev-parse", "--short=10", "HEAD")
+    changes = _git(package, "status", "--porcelain", ".")
     if head is None or changes is None:
         return UNKNOWN
     return f"{head}+dirty" if changes else head
@@ -45,12 +45,12 @@ def load_average() -> float | None:
         return None
 
 
-def _git(*arguments: str) -> str | None:
+def _git(folder: Path, *arguments: str) -> str | None:
     """What git prints, or None when it fails or is not installed."""
     try:
         done = subprocess.run(  # noqa: S603 -- fixed arguments
             ["git", *arguments],  # noqa: S607 -- the user's git
-            cwd=Path(__file__).parent,
+            cwd=folder,
             capture_output=True,
             text=True,
             check=True,

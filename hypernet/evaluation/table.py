@@ -69,9 +69,7 @@ class Table:
         self.path, self.commit = path, commit
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if fresh or not path.exists() or not path.stat().st_size:
-                path.write_text(_HEADER, encoding="utf-8")
-            _drop_half_line(path)
+            _repair(path, fresh=fresh)
         except OSError as error:
             raise OutputNotWritable(f"cannot write {path}: {error.strerror}") from error
         self.rows = read_rows(path)
@@ -125,9 +123,13 @@ def write_tsv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object
         raise OutputNotWritable(f"cannot write {path}: {error.strerror}") from error
 
 
-def _drop_half_line(path: Path) -> None:
-    data = path.read_bytes()
-    if not data.endswith(b"\n"):
+def _repair(path: Path, *, fresh: bool) -> None:
+    """Make sure of a whole header, and drop a half-written last line of a table."""
+    data = b"" if fresh or not path.exists() else path.read_bytes()
+    header = _HEADER.encode()
+    if header.startswith(data):
+        path.write_bytes(header)
+    elif data.startswith(header) and not data.endswith(b"\n"):
         with path.open("rb+") as file:
             file.truncate(data.rfind(b"\n") + 1)
 
