@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypernet.bitstream.entropy import Symbols
-from hypernet.bitstream.tables import LAPLACE_SHAPE, MAX_SUPPORT, NUM_SCALES, cost_table, escape_bits
+from hypernet.bitstream.tables import (
+    LAPLACE_SHAPE,
+    MAX_SUPPORT,
+    NUM_SCALES,
+    cost_table,
+    escape_bits,
+)
 
 COST_UNIT = 1024.0
 """Costs per bit."""
