@@ -41,11 +41,13 @@ def nerv_config(clip: ClipShape, target: SizeTarget) -> NervConfig:
         if too_slow or num_weights(decoder) > budget:
             break
         best = candidate
-    used, wider = (
-        num_weights(NervDecoder(replace(best, hidden=best.hidden + extra), clip))
-        for extra in (0, 1)
+    now, wider = (NervDecoder(replace(best, hidden=best.hidden + extra), clip) for extra in (0, 1))
+    operations = wider.multiply_adds_per_pixel() - now.multiply_adds_per_pixel()
+    extra = min(
+        (budget - num_weights(now)) / (num_weights(wider) - num_weights(now)),
+        (target.multiply_adds_per_pixel - now.multiply_adds_per_pixel()) / operations,
     )
-    hidden = best.hidden + int((budget - used) / (wider - used))
+    hidden = best.hidden + math.floor(extra)
     return replace(best, hidden=min(max(hidden, MIN_HIDDEN), MAX_HIDDEN))
 
 
