@@ -112,6 +112,7 @@ def make_clip(
             ),
         )
         stream.pix_fmt = pix_fmt
+        stream.codec_context.thread_count = 1
         if pixel_aspect is not None:
             stream.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation:

@@ -9,6 +9,7 @@ any attempt of a demuxer to open something else fails.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ _BUFFER_BYTES = 1 << 17
 
 _FOREIGN = (
     (b"#EXTM3U", "an HLS playlist"),
+    (b"<?xml", "an XML document, such as a DASH manifest"),
+    (b"<MPD", "a DASH manifest"),
     (b"ffconcat", "a concat script"),
     (b"v=0", "an SDP session description"),
     (b"[playlist]", "a playlist"),
@@ -79,6 +82,9 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         head = file.read(64)
         if not head:
             raise UnreadableVideo(f"{path} is empty")
+        y4m = re.match(rb"YUV4MPEG2 W(\d{1,9}) H(\d{1,9}) ", head)
+        if y4m is not None:  # its frames are read whole, before anything else is known
+            check_size(path, int(y4m[1]), int(y4m[2]))
         refuse_references(path, file)
         file.seek(0)
         with _open_demuxer(path, file, head) as container:
@@ -88,7 +94,9 @@ def open_container(path: Path) -> Iterator[InputContainer]:
 def check_size(path: Path, width: int, height: int) -> None:
     """Refuse frames beyond the limits, before any of them is decoded."""
     if width < 1 or height < 1:
-        raise UnreadableVideo(f"{path} does not say how large its frames are; it may be damaged")
+        raise UnreadableVideo(
+            f"{path} has no valid frame size: it is damaged, or its frames are far too large"
+        )
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise UnsupportedVideo(
             f"{path} is {width}x{height}; at most {MAX_SIDE} pixels per side and {MAX_PIXELS} per "
@@ -120,29 +128,24 @@ def _open_demuxer(path: Path, file: BinaryIO, head: bytes) -> InputContainer:
             buffer_size=_BUFFER_BYTES,
             io_open=refuse_io,
         )
-    except av.error.InvalidDataError as error:
-        kind = _kind(head)
-        raise UnreadableVideo(
-            f"{path} is {kind}, not a video"
-            if kind
-            else f"{path} is not a video, or is damaged beyond use"
-        ) from error
-    except av.error.ArgumentError as error:
-        kind = _kind(head) or "not in an accepted format"
-        raise UnsupportedVideo(
-            f"{path} is {kind}; accepted are MP4/MOV, Matroska/WebM, AVI, MPEG-TS/PS, FLV, Ogg, "
-            "Y4M, IVF, NUT and raw H.264/HEVC/AV1: convert it to one of them first"
-        ) from error
     except (av.error.FFmpegError, OSError, MemoryError, ValueError) as error:
-        raise UnreadableVideo(f"{path} cannot be read as a video: {error}") from error
+        kind = _kind(head)
+        if kind is not None or isinstance(error, av.error.ArgumentError):
+            raise UnsupportedVideo(
+                f"{path} is {kind or 'in a format that is not accepted'}; accepted are MP4/MOV, "
+                "Matroska/WebM, AVI, MPEG-TS/PS, FLV, Ogg, Y4M, IVF, NUT and raw H.264, HEVC and "
+                "AV1: convert it to one of them first"
+            ) from error
+        raise UnreadableVideo(f"{path} is not a video, or is damaged beyond use") from error
 
 
 def _kind(head: bytes) -> str | None:
+    """What an unaccepted file is, where its first bytes say so; for the message only."""
     for magic, kind in _FOREIGN:
-        if all(m == ord("?") or m == h for m, h in zip(magic, head, strict=False)):
+        if len(head) >= len(magic) and all(
+            expected in {byte, ord("?")} for expected, byte in zip(magic, head, strict=False)
+        ):
             return kind
-    if b"<MPD" in head or b"<?xml" in head:
-        return "an XML document (DASH manifests and other playlists are refused)"
     return None
 
 

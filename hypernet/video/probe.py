@@ -20,7 +20,7 @@ from hypernet.video.colour import HDR_TRANSFERS, MATRICES, UNTAGGED, Colour, col
 from hypernet.video.demux import open_video
 
 _INTERLACED_ORDERS = frozenset({2, 3, 4, 5})
-_STILL_BRANDS = frozenset({"mif1", "heic", "heix", "avif"})
+_PICTURE_BRANDS = frozenset({"mif1", "msf1", "heic", "heix", "hevc", "hevx", "avif", "avis"})
 _MICROSECONDS = 1_000_000
 _CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")
 
@@ -91,8 +91,8 @@ def _refuse_stream(path: Path, container: InputContainer, stream: VideoStream) -
         _refuse_interlaced(path)
     if stream.metadata.get("alpha_mode") == "1":
         raise UnsupportedVideo(f"{path} has transparency, which would be lost; flatten it first")
-    if container.metadata.get("major_brand", "") in _STILL_BRANDS:
-        raise UnsupportedVideo(f"{path} is a still image, not a video")
+    if container.metadata.get("major_brand", "") in _PICTURE_BRANDS:
+        raise UnsupportedVideo(f"{path} is a HEIF or AVIF image; convert it to a video first")
 
 
 def _refuse_interlaced(path: Path) -> None:
@@ -160,7 +160,7 @@ def estimate_frames(container: InputContainer, stream: VideoStream) -> int | Non
     claims = [stream.frames] if stream.frames else []
     if rate and duration:
         claims.append(round(duration * rate))
-    return min(claims, default=None)
+    return min((claim for claim in claims if claim > 0), default=None)
 
 
 def _duration_seconds(container: InputContainer, stream: VideoStream) -> Fraction | None:
