@@ -28,7 +28,7 @@ from hypernet.errors import EncodeFailed, InvalidSettings, UnreadableVideo
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB, PsnrAccumulator
 from hypernet.fitting import BATCH_FRAMES, FitProgress, FitSettings, fit
 from hypernet.plan import EncodeSettings, Plan, make_plan
-from hypernet.presets import Preset, find_preset, rate_factor
+from hypernet.presets import Preset, find_preset, rate_weight
 from hypernet.video.audio import extract_audio
 from hypernet.video.reader import Frame, read_frames
 from hypernet.video.segments import SegmentRange
@@ -320,7 +320,7 @@ def _fit_settings(preset: Preset, limits: _SegmentLimits, num_frames: int) -> Fi
         only_budget = math.isfinite(limits.seconds)
         steps = UNBOUNDED_STEPS if only_budget else preset.steps(num_frames, BATCH_FRAMES)
     return FitSettings(
-        rate_weight=preset.rate_weight / rate_factor(settings.quality) ** 2,
+        rate_weight=rate_weight(preset, settings.quality),
         steps=steps,
         seconds=limits.seconds * (1 - VERIFY_SHARE),
         target_psnr_db=settings.target_psnr_db,

@@ -273,7 +273,7 @@ def _learning_scale(step: int, fraction: float) -> float:
 
 def _eight_bit_steps(tensors: Iterable[Tensor]) -> tuple[int, ...]:
     """Steps that divide each tensor's range by 255."""
-    ranges = [float(value.max() - value.min()) for value in tensors]
+    ranges = [(value.max() - value.min()).item() for value in tensors]
     return tuple(nearest_step_index(max(span, 1e-3) / 255) for span in ranges)
 
 

@@ -14,6 +14,7 @@ from hypernet.weights import ClipShape
 SEGMENT_FRAMES = 64
 WHOLE_CLIP_FRAMES = 4096
 MIDDLE_QUALITY = 50
+RATE_WEIGHT_EXPONENT = -1.5  # how the price of a bit falls as more bits are aimed at
 QUALITY_PER_DOUBLING = 20  # so many points of quality double the bits that are aimed at
 
 
@@ -45,6 +46,11 @@ def rate_factor(quality: int) -> float:
     return float(2.0 ** ((quality - MIDDLE_QUALITY) / QUALITY_PER_DOUBLING))
 
 
+def rate_weight(preset: Preset, quality: int) -> float:
+    """Mean squared error that a bit per pixel is worth at a quality of 1 to 100."""
+    return float(preset.rate_weight * rate_factor(quality) ** RATE_WEIGHT_EXPONENT)
+
+
 def find_preset(name: str) -> Preset:
     """The preset of that name.
 
@@ -69,7 +75,7 @@ def _fitted_nerv(name: str, kilo_multiply_adds: float, bits_per_pixel: float) ->
         summary=f"NeRV, at most {kilo_multiply_adds:g} kMAC/pixel, about {bits_per_pixel:g} bpp",
         decoder=NervDecoder.wire_id,
         configure=configure,
-        rate_weight=0.0015 / bits_per_pixel,
+        rate_weight=0.00075 / bits_per_pixel,
         epochs=20,
     )
 

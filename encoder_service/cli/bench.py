@@ -2,11 +2,158 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+if TYPE_CHECKING:
+    from hypernet.evaluation.benchmark import Progress
+    from hypernet.evaluation.codecs import VideoCodec
 
 app = typer.Typer(help="Measure, ours and the anchors side by side.", no_args_is_help=True)
 
+Suite = Annotated[str, typer.Option(help="val, standard (in $NRV_DATA), or a folder of clips.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for tables and plots.")]
+Presets = Annotated[str, typer.Option(metavar="A,B|all", help="Our presets to measure.")]
+Clips = Annotated[str, typer.Option(help="Only clips whose name contains one of these, A,B.")]
 
-@app.callback()
-def bench() -> None:
-    """Measure, ours and the anchors side by side."""
+
+@app.command()
+def rd(
+    suite: Suite = "val",
+    presets: Presets = "nerv-s",
+    qualities: Annotated[str, typer.Option(help="Ladder of our presets.")] = "30,50,70",
+    budget: Annotated[float, typer.Option(help="Seconds for each of our encodings.")] = 20.0,
+    anchors: Annotated[bool, typer.Option(help="Also x264, x265, SVT-AV1.")] = True,
+    floors: Annotated[bool, typer.Option(help="Also the sanity floors.")] = True,
+    clips: Clips = "",
+    frames: Annotated[int, typer.Option(help="First frames of each clip.")] = 96,
+    ms_ssim_every: Annotated[int, typer.Option(help="MS-SSIM on every k-th frame.")] = 8,
+    out: Out = Path("results"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start the table over.")] = False,
+) -> None:
+    """Rate and distortion on a suite of clips; resumes where it was interrupted."""
+    from hypernet.evaluation.anchors import ANCHORS
+    from hypernet.evaluation.benchmark import run_rd
+    from hypernet.evaluation.floors import FLOORS
+    from hypernet.evaluation.presets import PresetCodec
+    from hypernet.evaluation.report import write_report
+
+    ladder = tuple(int(quality) for quality in _split(qualities))
+    codecs: list[VideoCodec] = [
+        PresetCodec(preset=name, qualities=ladder, budget_seconds=budget)
+        for name in _presets(presets)
+    ]
+    codecs += [*(ANCHORS if anchors else ()), *(FLOORS if floors else ())]
+    name = f"rd-{Path(suite).name}"
+    result = run_rd(
+        suite=suite,
+        codecs=codecs,
+        table=out / f"{name}.tsv",
+        max_frames=frames,
+        clips=_split(clips),
+        ms_ssim_every=ms_ssim_every,
+        fresh=fresh,
+        on_progress=_report,
+    )
+    for path in [result.table, *write_report(result.rows, out, name=name)]:
+        typer.echo(path)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def fit(
+    suite: Suite = "standard",
+    presets: Presets = "nerv-s",
+    qualities: Annotated[str, typer.Option(help="Sizes of the network.")] = "30,50,70",
+    clips: Clips = "carphone,Basketball,blackswan",
+    steps: Annotated[int, typer.Option(help="Gradient steps of every fit.")] = 400,
+    out: Out = Path("results"),
+) -> None:
+    """Rate-aware fitting against rounding to 8 bits afterwards, at equal steps."""
+    from hypernet.evaluation.fit_benchmark import run_fit
+
+    run_fit(
+        suite=suite,
+        table=out / "fit.tsv",
+        presets=_presets(presets),
+        qualities=[int(quality) for quality in _split(qualities)],
+        clips=_split(clips),
+        steps=steps,
+        on_row=lambda row: typer.echo(
+            f"{row.clip} {row.preset} q{row.quality} {row.method}: {row.bytes} bytes, "
+            f"{row.psnr_db:.2f} dB",
+            err=True,
+        ),
+    )
+    typer.echo(out / "fit.tsv")
+
+
+@app.command()
+def decode(
+    presets: Presets = "all",
+    width: Annotated[int, typer.Option(min=1, max=8192)] = 854,
+    height: Annotated[int, typer.Option(min=1, max=8192)] = 480,
+    out: Out = Path("results"),
+) -> None:
+    """Frames per second, operations per pixel and random access of every preset."""
+    from hypernet.evaluation.decode_benchmark import run_decode
+
+    run_decode(
+        table=out / "decode.tsv",
+        presets=_presets(presets),
+        width=width,
+        height=height,
+        on_row=lambda row: typer.echo(
+            f"{row.preset}: {row.frames_per_second:.1f} frames/s at "
+            f"{row.kilo_multiply_adds_per_pixel:.2f} kMAC/pixel",
+            err=True,
+        ),
+    )
+    typer.echo(out / "decode.tsv")
+
+
+@app.command()
+def memory(
+    seconds: Annotated[str, typer.Option(help="Lengths of the clips.")] = "20,120",
+    width: Annotated[int, typer.Option(min=16, max=8192)] = 320,
+    height: Annotated[int, typer.Option(min=16, max=8192)] = 180,
+    preset: Annotated[str, typer.Option(help="Operating point.")] = "debug",
+    out: Out = Path("results"),
+) -> None:
+    """Peak memory of encoding clips of several lengths, each in a process of its own."""
+    from hypernet.evaluation.memory_benchmark import run_memory
+
+    run_memory(
+        table=out / f"memory-{width}x{height}.tsv",
+        seconds=[float(length) for length in _split(seconds)],
+        size=(width, height),
+        preset=preset,
+        on_row=lambda row: typer.echo(
+            f"{row.seconds:g} s: {row.peak_bytes / 2**20:.0f} MiB", err=True
+        ),
+    )
+    typer.echo(out / f"memory-{width}x{height}.tsv")
+
+
+def _report(progress: Progress) -> None:
+    done = f"[{progress.done}/{progress.total}] {progress.clip} {progress.codec} {progress.quality}"
+    if progress.row is not None:
+        row = progress.row
+        typer.echo(f"{done}: {row.bits_per_pixel:.4f} bpp, {row.psnr_db:.2f} dB", err=True)
+    else:
+        typer.echo(f"{done}: {progress.failure}", err=True)
+
+
+def _presets(names: str) -> list[str]:
+    from hypernet.presets import PRESETS, find_preset
+
+    if names != "all":
+        return [find_preset(name).name for name in _split(names)]
+    return [name for name in PRESETS if name != "debug" and "-paper-" not in name]
+
+
+def _split(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]

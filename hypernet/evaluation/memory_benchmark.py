@@ -1,15 +1,14 @@
-"""Peak memory of ``nrv encode`` by length of the clip: it must not grow."""
+"""Peak memory of encoding by length of the clip: it must not grow."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
+import multiprocessing
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import cycle, islice
@@ -18,11 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hypernet.errors import EncodeFailed
+from hypernet.codec import EncodeResult, encode_file
 from hypernet.evaluation import provenance
 from hypernet.evaluation.encoders import EncoderSettings, write_video
 from hypernet.evaluation.synthetic import landscape
 from hypernet.evaluation.table import write_tsv
+from hypernet.plan import EncodeSettings
 
 FRAME_RATE = 25
 DISTINCT_FRAMES = 50  # shown over and over: what is in the frames does not matter here
@@ -71,7 +71,7 @@ def run_memory(
         on_row: called after each length.
 
     Raises:
-        EncodeFailed: an encoding failed.
+        HypernetError: an encoding failed.
         OutputNotWritable: the table cannot be written.
     """
     rows: list[MemoryRow] = []
@@ -89,19 +89,20 @@ def _measure(seconds: float, size: tuple[int, int], preset: str) -> MemoryRow:
         source, output = Path(folder, "source.mp4"), Path(folder, "stream.nrv")
         write_video(_frames(size, seconds), source, Fraction(FRAME_RATE), _QUICK)
         started = time.monotonic()
-        result, peak_bytes = _encode(source, output, preset)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as child:
+            result, peak_bytes = child.submit(_encode, source, output, preset).result()
         return MemoryRow(
             seconds=seconds,
-            frames=result["frames"],
+            frames=result.frames,
             width=size[0],
             height=size[1],
             preset=preset,
             peak_bytes=peak_bytes,
             encode_seconds=round(time.monotonic() - started, 1),
-            stream_bytes=result["stream_bytes"],
+            stream_bytes=result.stream_bytes,
             commit=provenance.commit(),
             cpu=provenance.processor(),
-            threads=result["threads"],
+            threads=result.threads,
             load_average=load,
         )
 
@@ -112,15 +113,7 @@ def _frames(size: tuple[int, int], seconds: float) -> Iterator[NDArray[np.uint8]
     return islice(cycle(there_and_back), round(seconds * FRAME_RATE))
 
 
-def _encode(source: Path, output: Path, preset: str) -> tuple[dict[str, int], int]:
-    """What ``nrv encode --json`` prints, and its peak resident set in bytes."""
-    command = [sys.executable, "-m", "encoder_service.cli.main", "encode", str(source)]
-    command += ["-o", str(output), "--preset", preset, "--device", "cpu", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 -- our own
-        assert process.stdout is not None  # noqa: S101 -- asked for above
-        printed = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise EncodeFailed(f"nrv encode ended with status {process.returncode}")
-    return json.loads(printed), usage.ru_maxrss * 1024
+def _encode(source: Path, output: Path, preset: str) -> tuple[EncodeResult, int]:
+    """Runs in a process of its own: the result, and the peak resident set in bytes."""
+    result = encode_file(source, output, EncodeSettings(preset=preset, device="cpu"))
+    return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -118,6 +118,7 @@ def write_tsv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object
     lines = [columns, *rows]
     text = "".join("\t".join("" if v is None else str(v) for v in line) + "\n" for line in lines)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputNotWritable(f"cannot write {path}: {error.strerror}") from error
