@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypernet.decoders import build_decoder, config_to_fields
@@ -29,6 +29,7 @@ class _Config:
 U32 = st.integers(0, 2**32 - 1)
 
 
+@settings(deadline=None)
 @given(depth=U32, widths=st.lists(U32, max_size=32), kernel=U32)
 def test_configurations_survive_the_wire(depth: int, widths: list[int], kernel: int) -> None:
     config = _Config(depth=depth, widths=tuple(widths), kernel=kernel)

@@ -33,7 +33,7 @@ def test_wire_ids_are_those_of_the_classes() -> None:
 
 
 @pytest.mark.parametrize("wire_id", ALL)
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(height=st.integers(1, 97), width=st.integers(1, 97), frames=st.integers(1, 4))
 def test_frames_have_the_true_size(wire_id: int, height: int, width: int, frames: int) -> None:
     decoder = sample_decoder(wire_id, ClipShape(frames=frames, height=height, width=width))

@@ -19,7 +19,7 @@ def test_num_weights_counts_what_is_sent() -> None:
     assert num_weights(decoder) == sum(spec.size for spec in decoder.weight_specs())
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     height=st.integers(64, 1200),
     width=st.integers(64, 2000),
@@ -43,7 +43,7 @@ def test_more_bits_give_more_weights() -> None:
     assert counts == sorted(set(counts))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     frames=st.integers(1, 64),
     height=st.integers(1, 2200),

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from hypernet.decoders import ARCHITECTURES, Decoder, build_decoder, config_to_fields
+from hypernet.errors import InvalidSettings
+from hypernet.presets import DEFAULT_PRESET, PRESETS, Preset, find_preset, rate_factor
+from hypernet.weights import ClipShape
+
+KILO_MULTIPLY_ADDS = {"s": 2, "m": 5, "l": 10}
+SIZES = [(854, 480), (1920, 1080), (176, 144), (1280, 720), (320, 180), (480, 854), (427, 241)]
+
+
+def decoder_of(preset: Preset, width: int, height: int, quality: int = 50) -> Decoder:
+    clip = ClipShape(frames=64, height=height, width=width)
+    fields = config_to_fields(preset.configure(clip, rate_factor(quality)))
+    return build_decoder(preset.decoder, fields, clip)
+
+
+@pytest.mark.parametrize("size", "sml")
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_fitted_presets_decode_within_their_budget(size: str, width: int, height: int) -> None:
+    decoder = decoder_of(find_preset(f"nerv-{size}"), width, height)
+    assert decoder.multiply_adds_per_pixel() <= 1000 * KILO_MULTIPLY_ADDS[size]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("quality", [1, 50, 100])
+def test_every_preset_configures_any_size(name: str, quality: int) -> None:
+    for width, height in [(1, 1), (97, 3), (8192, 2), (1280, 720)]:
+        assert decoder_of(find_preset(name), width, height, quality).weight_specs()
+
+
+@pytest.mark.parametrize("size", "sml")
+def test_quality_grows_the_weights(size: str) -> None:
+    counts = [
+        sum(s.size for s in decoder_of(find_preset(f"nerv-{size}"), 854, 480, q).weight_specs())
+        for q in (10, 30, 50)
+    ]
+    assert counts == sorted(set(counts))
+
+
+def test_quality_50_is_the_presets_own_point() -> None:
+    assert rate_factor(50) == 1
+    factors = [rate_factor(quality) for quality in range(1, 101)]
+    assert factors == sorted(set(factors))
+
+
+def test_presets_are_found_by_their_names() -> None:
+    assert all(find_preset(name).name == name for name in PRESETS)
+    assert all(preset.decoder in ARCHITECTURES for preset in PRESETS.values())
+    assert DEFAULT_PRESET in PRESETS
+    assert {"debug", "nerv-s", "nerv-m", "nerv-l"} <= PRESETS.keys()
+
+
+def test_an_unknown_preset_lists_those_that_exist() -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        find_preset("best")
+    assert all(name in str(caught.value) for name in PRESETS)
+
+
+def test_steps_follow_the_length_of_the_segment() -> None:
+    preset = find_preset("nerv-s")
+    assert preset.steps(64, 2) == 2 * preset.steps(32, 2) == 2 * preset.steps(64, 4)
+    assert find_preset("debug").steps(1, 2) == 1
