@@ -66,6 +66,18 @@ class QueueSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ApiSettings:
+    """What the API takes and how it answers."""
+
+    url: str = _setting("http://127.0.0.1:8000", "where clients reach the API; part of its links")
+    max_upload_bytes: int = _setting(4 * 2**30, "largest source, in bytes")
+    max_body_bytes: int = _setting(2**20, "largest request other than an upload, in bytes")
+    part_bytes: int = _setting(16 * 2**20, "size of the parts of a large upload, in bytes")
+    max_page: int = _setting(200, "most encodings in one page of a list")
+    events_seconds: float = _setting(0.5, "pause between two looks for new events")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobSettings:
     """Leases and attempts. A worker that died is noticed after ``lease_seconds`` at the latest."""
 
@@ -98,6 +110,7 @@ class Settings:
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
 
@@ -144,6 +157,7 @@ GROUPS: Mapping[str, type] = {
     "database": DatabaseSettings,
     "storage": StorageSettings,
     "queue": QueueSettings,
+    "api": ApiSettings,
     "jobs": JobSettings,
     "worker": WorkerSettings,
 }

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -48,6 +49,19 @@ api_keys = Table(
     Column("secret_sha256", String(64), nullable=False, unique=True),
     Column("created_at", Moment, nullable=False),
     Column("revoked_at", Moment),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("owner_id", String(40), ForeignKey(api_keys.c.id), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("part_bytes", BigInteger, nullable=False),
+    Column("multipart_id", Text),
+    Column("created_at", Moment, nullable=False),
+    Column("completed_at", Moment),
+    CheckConstraint("size_bytes > 0 AND part_bytes > 0", name="sizes"),
 )
 
 encodings = Table(

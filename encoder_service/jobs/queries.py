@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from encoder_service.database import Database
 from encoder_service.errors import NotFound
 from encoder_service.jobs.records import Attempt, Encoding, HistoryEvent, Unit
 from encoder_service.jobs.rows import attempt_from, encoding_from, event_from, unit_from
-from encoder_service.jobs.states import EncodingStatus
+from encoder_service.jobs.states import ACTIVE, EncodingStatus
 from encoder_service.tables import attempts, encodings, events, labels, units
 
 
@@ -101,6 +101,26 @@ class JobQueries:
         with self.database.reading() as connection:
             _encoding(connection, owner_id, encoding_id)
             return [event_from(row) for row in connection.execute(query)]
+
+    def count_encodings(self) -> dict[str, int]:
+        """Encodings of all owners by status."""
+        query = select(encodings.c.status, func.count().label("number")).group_by(
+            encodings.c.status
+        )
+        with self.database.reading() as connection:
+            counted = {row.status: row.number for row in connection.execute(query)}
+        return {status: counted.get(status, 0) for status in EncodingStatus}
+
+    def count_active_units(self) -> dict[tuple[str, str], int]:
+        """Units of encodings that have not ended, by kind and status."""
+        query = (
+            select(units.c.kind, units.c.status, func.count())
+            .join(encodings, encodings.c.id == units.c.encoding_id)
+            .where(encodings.c.status.in_(ACTIVE))
+            .group_by(units.c.kind, units.c.status)
+        )
+        with self.database.reading() as connection:
+            return {(kind, status): count for kind, status, count in connection.execute(query)}
 
 
 def _encoding(connection: Connection, owner_id: str, encoding_id: str) -> Encoding:

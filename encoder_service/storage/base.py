@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO, Protocol
 
 from encoder_service.errors import InvalidKey
 from encoder_service.storage.disk import os_errors_translated
@@ -43,7 +43,7 @@ class Part:
 class ObjectStore(Protocol):
     """Objects by key. Every method raises a `StorageError`, and no other foreign exception."""
 
-    def put(self, key: str, body: BinaryIO, *, if_absent: bool = False) -> None:
+    def put(self, key: str, body: IO[bytes], *, if_absent: bool = False) -> None:
         """Store everything that ``body`` holds from its position on: all of it or nothing.
 
         Raises:
@@ -92,7 +92,7 @@ class ObjectStore(Protocol):
         """A URL that anybody can store one part at until ``seconds`` have passed."""
         ...
 
-    def put_part(self, key: str, upload_id: str, number: int, body: BinaryIO) -> Part:
+    def put_part(self, key: str, upload_id: str, number: int, body: IO[bytes]) -> Part:
         """Store one part; storing it again replaces it."""
         ...
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from encoder_service.errors import (
     InvalidKey,
@@ -36,7 +36,7 @@ class LocalObjectStore:
         with os_errors_translated(str(root)):
             (self.root / INCOMING).mkdir(parents=True, exist_ok=True)
 
-    def put(self, key: str, body: BinaryIO, *, if_absent: bool = False) -> None:
+    def put(self, key: str, body: IO[bytes], *, if_absent: bool = False) -> None:
         """See `ObjectStore.put`."""
         path = self._path(key)
         with self._incoming(key) as temporary:
@@ -87,6 +87,10 @@ class LocalObjectStore:
         self._path(key)
         return self._links.link("PUT", key, seconds=seconds)
 
+    def check_link(self, method: str, key: str, query: Mapping[str, str]) -> None:
+        """Accept a link that this store made; see `LinkSigner.check`."""
+        self._links.check(method, key, query)
+
     def start_multipart(self, key: str) -> str:
         """See `ObjectStore.start_multipart`."""
         self._path(key)
@@ -102,7 +106,7 @@ class LocalObjectStore:
         self._upload(key, upload_id)
         return self._links.link("PUT", key, seconds=seconds, upload=upload_id, part=str(number))
 
-    def put_part(self, key: str, upload_id: str, number: int, body: BinaryIO) -> Part:
+    def put_part(self, key: str, upload_id: str, number: int, body: IO[bytes]) -> Part:
         """See `ObjectStore.put_part`."""
         path = self._upload(key, upload_id) / f"{number:05d}"
         with self._incoming(key) as temporary:
@@ -169,7 +173,7 @@ class LocalObjectStore:
             path.unlink(missing_ok=True)
 
 
-def _write(path: Path, body: BinaryIO) -> None:
+def _write(path: Path, body: IO[bytes]) -> None:
     """Append everything that ``body`` holds and make it durable."""
     with os_errors_translated(path.name), path.open("ab") as file:
         while chunk := body.read(CHUNK_BYTES):
@@ -194,7 +198,7 @@ def _publish(temporary: Path, path: Path, key: str, *, if_absent: bool) -> None:
             raise InvalidKey(f"{key!r}: it, or a part of it, is taken by other objects") from None
 
 
-def _chunks(file: BinaryIO, key: str, length: int | None) -> Iterator[bytes]:
+def _chunks(file: IO[bytes], key: str, length: int | None) -> Iterator[bytes]:
     with file, os_errors_translated(key):
         while length is None or length > 0:
             chunk = file.read(CHUNK_BYTES if length is None else min(CHUNK_BYTES, length))

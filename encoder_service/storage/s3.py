@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -57,7 +57,7 @@ class S3ObjectStore:
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._client = _connect(settings)
 
-    def put(self, key: str, body: BinaryIO, *, if_absent: bool = False) -> None:
+    def put(self, key: str, body: IO[bytes], *, if_absent: bool = False) -> None:
         """See `ObjectStore.put`."""
         place = self._place(key)
         with _translated(key):
@@ -143,7 +143,7 @@ class S3ObjectStore:
         parameters = {**self._place(key), "UploadId": upload_id, "PartNumber": number}
         return self._link("upload_part", parameters, seconds)
 
-    def put_part(self, key: str, upload_id: str, number: int, body: BinaryIO) -> Part:
+    def put_part(self, key: str, upload_id: str, number: int, body: IO[bytes]) -> Part:
         """See `ObjectStore.put_part`."""
         data = body.read()
         place = self._place(key)
@@ -192,7 +192,7 @@ class S3ObjectStore:
                 self._client.generate_presigned_url(operation, Params=parameters, ExpiresIn=seconds)
             )
 
-    def _put_if_absent(self, place: dict[str, Any], body: BinaryIO) -> None:
+    def _put_if_absent(self, place: dict[str, Any], body: IO[bytes]) -> None:
         try:
             self._client.put_object(**place, Body=body, IfNoneMatch="*")
         except ClientError as error:

@@ -32,7 +32,7 @@ def postgres(server_folder: Path) -> Iterator[PostgresServer]:
     (folder := server_folder / "postgres").mkdir()
     server = PostgresServer(folder)
     yield server
-    server.stop()
+    server.discard()
 
 
 @pytest.fixture(scope="session")

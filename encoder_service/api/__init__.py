@@ -1,0 +1,1 @@
+"""The HTTP interface. Imports no torch: it stores wishes and reads results."""

@@ -1,0 +1,120 @@
+"""Errors as ``application/problem+json`` (RFC 9457) with our stable code."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from encoder_service import errors
+from encoder_service.errors import ServiceError
+
+log = logging.getLogger(__name__)
+
+# The first class in a method resolution order that is listed here decides.
+STATUS: dict[type[ServiceError], HTTPStatus] = {
+    errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.AccessDenied: HTTPStatus.FORBIDDEN,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.LeaseLost: HTTPStatus.CONFLICT,
+    errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.QueueUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.InvalidKey: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ObjectMissing: HTTPStatus.NOT_FOUND,
+    errors.ObjectExists: HTTPStatus.CONFLICT,
+    ServiceError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+RETRY_AFTER_SECONDS = "5"
+
+
+class Problem(BaseModel):
+    """What every refusal looks like."""
+
+    type: str = Field(default="about:blank", examples=["about:blank"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["there is no encoding enc_01"])
+    code: str = Field(description="stable; made for programs", examples=["not_found"])
+
+
+def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """The entries of ``responses=`` for routes that may refuse in these ways."""
+    grouped: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        status = int(status_of(kind))
+        earlier = grouped.get(status, {}).get("description")
+        text = f"`{kind.code}`: {(kind.__doc__ or '').splitlines()[0]}"
+        grouped[status] = {
+            "description": f"{earlier} {text}" if earlier else text,
+            "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+        }
+    return grouped
+
+
+def status_of(kind: type[ServiceError]) -> HTTPStatus:
+    """The HTTP status of an error."""
+    return next(STATUS[each] for each in kind.__mro__ if each in STATUS)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the service, and of the framework, with a problem document."""
+
+    @app.exception_handler(ServiceError)
+    async def refuse(request: Request, error: ServiceError) -> Response:
+        status = status_of(type(error))
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.error("request failed: %s %s: %s", request.method, request.url.path, error)
+        return problem(status, error.code, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_request(_: Request, error: RequestValidationError) -> Response:
+        return problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "request.invalid", _sentence(error.errors())
+        )
+
+    @app.exception_handler(HTTPException)
+    async def refuse_route(_: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        code = {404: "not_found", 405: "request.method"}.get(status, "request.invalid")
+        return problem(status, code, str(error.detail), headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def apologise(request: Request, error: Exception) -> Response:
+        log.error("request failed: %s %s", request.method, request.url.path, exc_info=error)
+        return problem(
+            HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "this is our fault; it has been logged"
+        )
+
+
+def problem(status: HTTPStatus, code: str, detail: str, *, headers: Any = None) -> JSONResponse:
+    """One problem document."""
+    extra = dict(headers or {})
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        extra["Retry-After"] = RETRY_AFTER_SECONDS
+    if status is HTTPStatus.UNAUTHORIZED:
+        extra["WWW-Authenticate"] = "Bearer"
+    content = Problem(title=status.phrase, status=status, detail=detail, code=code)
+    return JSONResponse(
+        content.model_dump(),
+        status_code=status,
+        headers=extra,
+        media_type="application/problem+json",
+    )
+
+
+def _sentence(mistakes: Iterable[Any]) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in mistakes
+    )

@@ -1,0 +1,222 @@
+"""Requests and responses of ``/v1``. OpenAPI is generated from these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from encoder_service.jobs.progress import Progress
+from encoder_service.jobs.records import Encoding, HistoryEvent, Unit
+from encoder_service.jobs.states import EncodingStatus, Event, Phase, UnitKind, UnitStatus
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+FINITE = ConfigDict(extra="forbid", allow_inf_nan=False)
+SETTINGS = ("preset", "quality", "target_psnr_db", "steps", "budget_seconds", "seed")
+
+
+class EncodingOptions(BaseModel):
+    """How to encode; every field but the source is optional."""
+
+    model_config = FINITE
+
+    preset: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")] = Field(
+        default="nerv-s", examples=["nerv-s"]
+    )
+    quality: int = Field(default=50, ge=1, le=100, description="rate and quality rise together")
+    target_psnr_db: float | None = Field(default=None, gt=0, le=200, examples=[32.0])
+    steps: int | None = Field(
+        default=None, ge=1, le=10_000_000, description="gradient steps per segment, at most"
+    )
+    budget_seconds: float | None = Field(default=None, gt=0, le=10_000_000)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    priority: int = Field(default=5, ge=0, le=9, description="0 is served first")
+    labels: list[Label] = Field(default=[], max_length=20, examples=[["demo"]])
+
+    def settings(self) -> dict[str, Any]:
+        """What the codec is told."""
+        return self.model_dump(include=set(SETTINGS))
+
+
+class NewEncoding(EncodingOptions):
+    """A submission."""
+
+    source: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="`upload:ID` or `s3://bucket/key`",
+        examples=["s3://films/clip.mp4"],
+    )
+
+
+class ProgressView(BaseModel):
+    """Frames that are encoded and verified."""
+
+    frames_done: int = Field(examples=[128])
+    frames_total: int | None = Field(description="null until planned", examples=[300])
+    eta_seconds: float | None = Field(description="null until it can be told", examples=[41.5])
+
+
+class SegmentView(BaseModel):
+    """One segment."""
+
+    index: int
+    status: UnitStatus
+    frames: int
+    frames_so_far: int = Field(description="of the present attempt, not yet verified")
+    attempts: int
+    fallback_preset: str | None
+    stored_bytes: int | None
+    metrics: dict[str, Any] | None
+    error_code: str | None
+
+
+class EncodingView(BaseModel):
+    """An encoding, as in lists."""
+
+    id: str = Field(examples=["enc_01kagr7y3v"])
+    status: EncodingStatus
+    phase: Phase | None
+    source: str
+    settings: dict[str, Any]
+    priority: int
+    labels: list[str]
+    batch_id: str | None
+    retries: int
+    cancel_requested: bool
+    result: dict[str, Any] | None = Field(description="what `nrv encode --json` prints")
+    error_code: str | None
+    error_message: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, encoding: Encoding) -> EncodingView:
+        """The view of a record."""
+        return cls(**_shared(encoding))
+
+
+class EncodingDetail(EncodingView):
+    """An encoding with its progress and its segments."""
+
+    progress: ProgressView
+    segments: list[SegmentView]
+
+    @classmethod
+    def with_units(
+        cls, encoding: Encoding, units: Sequence[Unit], progress: Progress
+    ) -> EncodingDetail:
+        """The view of a record and its units."""
+        segments = [_segment(unit) for unit in units if unit.key.kind is UnitKind.SEGMENT]
+        view = ProgressView(
+            frames_done=progress.frames_done,
+            frames_total=progress.frames_total,
+            eta_seconds=progress.eta_seconds,
+        )
+        return cls(**_shared(encoding), progress=view, segments=segments)
+
+
+class EncodingPage(BaseModel):
+    """One page of a list, newest first."""
+
+    items: list[EncodingView]
+    next_cursor: str | None = Field(description="pass as `cursor`; null on the last page")
+
+
+class EventView(BaseModel):
+    """One row of an encoding's history; the data of a server-sent event."""
+
+    sequence: int
+    event: Event
+    at: datetime
+    unit: UnitKind | None
+    index: int | None
+    attempt: int | None
+    detail: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: HistoryEvent) -> EventView:
+        """The view of a record."""
+        return cls(
+            sequence=event.sequence,
+            event=event.event,
+            at=event.at,
+            unit=None if event.unit is None else event.unit.kind,
+            index=None if event.unit is None else event.unit.index,
+            attempt=event.attempt,
+            detail=dict(event.detail),
+        )
+
+
+class NewUpload(BaseModel):
+    """Announces a source that will be sent in parts."""
+
+    model_config = FINITE
+
+    size_bytes: int = Field(gt=0, le=2**50, examples=[734003200])
+
+
+class PartLink(BaseModel):
+    """Where to PUT one part."""
+
+    number: int = Field(ge=1)
+    size_bytes: int
+    url: str
+
+
+class UploadView(BaseModel):
+    """An upload, and the parts that are still missing."""
+
+    id: str
+    source: str = Field(description="what to submit once it is complete")
+    size_bytes: int
+    part_bytes: int
+    complete: bool
+    stored_parts: list[int]
+    missing_parts: list[PartLink] = Field(description="at most 100; ask again for more")
+    expires_seconds: int = Field(description="how long the links are valid")
+
+
+def _shared(encoding: Encoding) -> dict[str, Any]:
+    base = f"/v1/encodings/{encoding.id}"
+    links = {"self": base, "events": f"{base}/events"}
+    if encoding.status is EncodingStatus.SUCCEEDED:
+        links["stream"] = f"{base}/stream"
+    return {
+        "id": encoding.id,
+        "status": encoding.status,
+        "phase": encoding.phase,
+        "source": encoding.source,
+        "settings": dict(encoding.settings),
+        "priority": encoding.priority,
+        "labels": list(encoding.labels),
+        "batch_id": encoding.batch_id,
+        "retries": encoding.retries,
+        "cancel_requested": encoding.cancel_requested_at is not None,
+        "result": None if encoding.result is None else dict(encoding.result),
+        "error_code": encoding.error_code,
+        "error_message": encoding.error_message,
+        "created_at": encoding.created_at,
+        "started_at": encoding.started_at,
+        "finished_at": encoding.finished_at,
+        "links": links,
+    }
+
+
+def _segment(unit: Unit) -> SegmentView:
+    result: dict[str, Any] = dict(unit.result or {})
+    return SegmentView(
+        index=unit.key.index,
+        status=unit.status,
+        frames=unit.num_frames,
+        frames_so_far=unit.progress_frames,
+        attempts=unit.attempt,
+        fallback_preset=unit.fallback_preset,
+        stored_bytes=result.get("bytes"),
+        metrics=result.get("metrics"),
+        error_code=unit.error_code,
+    )
