@@ -6,22 +6,30 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypernet.errors import InvalidSettings, OutputNotWritable
 from hypernet.evaluation.bd_rate import RatePoint
 from hypernet.evaluation.summary import Roles, curves_of, roles_of
 from hypernet.evaluation.table import Row
 
-if TYPE_CHECKING:
+try:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+except ImportError as error:
+    raise InvalidSettings(
+        "plots need an extra that is not installed: pip install 'nrv[bench]'"
+    ) from error
 
-_COLUMNS = 4
-_PANEL_INCHES = (3.6, 3.0)
-_TEST_COLOURS = ("#d62728", "#ff7f0e", "#9467bd", "#e377c2", "#8c564b", "#bcbd22")
-_ANCHOR_COLOURS = ("#9ecae1", "#4292c6", "#2ca25f", "#08519c")
+_COLUMNS = 5
+_PANEL_INCHES = (3.3, 2.8)
+_TEST_COLOURS = ("#d62728", "#ff7f0e", "#e377c2", "#8c564b", "#bcbd22", "#17becf")
+_ANCHOR_COLOURS = ("#9ecae1", "#3182bd", "#31a354", "#756bb1")
 _FLOOR_COLOURS = ("#bbbbbb", "#999999", "#666666")
+_LEGEND_INCHES = 0.8
 _MARGIN = 1.15  # of rate, beside the curves that set the range
+_WIDE_RANGE = 300  # of rate, from which on only powers of ten fit as labels
 
 
 def plot_rd(rows: Sequence[Row], path: Path, *, title: str = "") -> None:
@@ -31,33 +39,31 @@ def plot_rd(rows: Sequence[Row], path: Path, *, title: str = "") -> None:
     two. The mean panel averages rate and PSNR over clips at equal quality, where every clip has it.
 
     Raises:
-        InvalidSettings: no rows, or the extra ``bench`` is not installed.
+        InvalidSettings: there are no rows.
         OutputNotWritable: the file cannot be written.
     """
     if not rows:
         raise InvalidSettings("there are no measurements to plot")
-    figure_class, canvas_class = _matplotlib()
     curves, roles = curves_of(rows), roles_of(rows)
     panels = {"mean over clips": mean_curves(rows), **curves} if len(curves) > 1 else curves
     columns = min(_COLUMNS, len(panels))
     lines = math.ceil(len(panels) / columns)
-    figure = figure_class(
-        figsize=(columns * _PANEL_INCHES[0], lines * _PANEL_INCHES[1] + 0.9), layout="constrained"
-    )
-    canvas_class(figure)
-    for number, (name, of_clip) in enumerate(panels.items(), 1):
-        axes = figure.add_subplot(lines, columns, number)
-        _draw_panel(axes, _short(name), of_clip, roles)
-    figure.supxlabel("bits per pixel", fontsize=10)
-    figure.supylabel("PSNR (RGB), dB", fontsize=10)
+    size = (columns * _PANEL_INCHES[0], lines * _PANEL_INCHES[1] + _LEGEND_INCHES)
+    figure = Figure(figsize=size, layout="constrained")
+    for number, (name, of_clip) in enumerate(panels.items()):
+        axes = figure.add_subplot(lines, columns, number + 1)
+        _draw_panel(axes, name, of_clip, roles)
+        if number >= len(panels) - columns:
+            axes.set_xlabel("bits per pixel", fontsize=8)
+        if number % columns == 0:
+            axes.set_ylabel("PSNR (RGB), dB", fontsize=8)
     figure.suptitle(title, fontsize=11)
-    handles = {
-        label: handle
-        for axes in figure.axes
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False
+        *figure.axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(roles.all) if columns > 3 else 3,
+        frameon=False,
+        fontsize=9,
     )
     try:
         figure.savefig(path, dpi=120)
@@ -83,20 +89,29 @@ def mean_curves(rows: Sequence[Row]) -> dict[str, list[RatePoint]]:
 
 
 def _draw_panel(axes: Axes, name: str, of_clip: dict[str, list[RatePoint]], roles: Roles) -> None:
-    for codec in (*roles.floors, *roles.anchors, *roles.tests):
-        points = sorted(of_clip.get(codec, []), key=lambda point: point.rate)
-        finite = [point for point in points if math.isfinite(point.psnr_db)]
-        rates, psnrs = [p.rate for p in finite], [p.psnr_db for p in finite]
+    for codec in roles.all:
+        points = _drawable(of_clip, [codec])
+        rates, psnrs = [p.rate for p in points], [p.psnr_db for p in points]
         axes.plot(rates, psnrs, label=codec, **_style(codec, roles))
     axes.set_xscale("log")
-    shown = [p for codec in roles.tests + roles.anchors for p in of_clip.get(codec, [])]
+    shown = _drawable(of_clip, roles.tests + roles.anchors)
     if shown:
-        axes.set_xlim(min(p.rate for p in shown) / _MARGIN, max(p.rate for p in shown) * _MARGIN)
-        finite_db = [p.psnr_db for p in shown if math.isfinite(p.psnr_db)]
-        axes.set_ylim(min(finite_db, default=0) - 1, max(finite_db, default=100) + 1)
-    axes.set_title(name, fontsize=9)
+        lowest, highest = shown[0].rate / _MARGIN, shown[-1].rate * _MARGIN
+        axes.set_xlim(lowest, highest)
+        axes.set_ylim(min(p.psnr_db for p in shown) - 1, max(p.psnr_db for p in shown) + 1)
+        steps = (1.0, 2.0, 5.0) if highest / lowest < _WIDE_RANGE else (1.0,)
+        axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_title(Path(name).stem.replace("_", " "), fontsize=9)
     axes.grid(visible=True, which="both", linewidth=0.4, alpha=0.4)
     axes.tick_params(labelsize=7, which="both")
+
+
+def _drawable(of_clip: dict[str, list[RatePoint]], codecs: Sequence[str]) -> list[RatePoint]:
+    """Finite points of these codecs by rising rate."""
+    points = [point for codec in codecs for point in of_clip.get(codec, [])]
+    return sorted((p for p in points if math.isfinite(p.psnr_db)), key=lambda p: p.rate)
 
 
 def _style(codec: str, roles: Roles) -> dict[str, Any]:
@@ -108,18 +123,3 @@ def _style(codec: str, roles: Roles) -> dict[str, Any]:
         return {"color": colour, "linewidth": 1.2, "marker": ".", "markersize": 4}
     colour = _FLOOR_COLOURS[roles.floors.index(codec) % len(_FLOOR_COLOURS)]
     return {"color": colour, "linewidth": 1.0, "linestyle": ":", "marker": "x", "markersize": 4}
-
-
-def _short(name: str) -> str:
-    return Path(name).stem.replace("_", " ")
-
-
-def _matplotlib() -> tuple[Any, Any]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 -- optional
-        from matplotlib.figure import Figure  # noqa: PLC0415 -- optional
-    except ImportError as error:
-        raise InvalidSettings(
-            "plots need an extra that is not installed: pip install 'nrv[bench]'"
-        ) from error
-    return Figure, FigureCanvasAgg

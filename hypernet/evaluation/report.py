@@ -7,7 +7,6 @@ from dataclasses import astuple, fields
 from pathlib import Path
 
 from hypernet.errors import OutputNotWritable
-from hypernet.evaluation.plots import plot_rd
 from hypernet.evaluation.summary import (
     DEFAULT_PSNRS_DB,
     MEAN,
@@ -34,6 +33,8 @@ def write_report(
         InvalidSettings: the extra ``bench`` is not installed.
         OutputNotWritable: the folder cannot be written.
     """
+    from hypernet.evaluation.plots import plot_rd  # noqa: PLC0415 -- needs an optional extra
+
     plot, bd, equal, text = (
         folder / f"{name}{end}" for end in (".png", "-bd-rate.tsv", "-equal-psnr.tsv", ".md")
     )
@@ -84,7 +85,7 @@ def _bd_lines(bd: Sequence[BdRow], codecs: Sequence[str], clips: int) -> list[li
         [
             codec,
             *(
-                _cell(row.bd_rate_percent, "{:+.1f} %", row.clips, clips)
+                _cell(row.bd_rate_percent, "{:+.1f} %", row.rate_clips, clips)
                 for row in bd
                 if row.codec == codec
             ),

@@ -34,14 +34,18 @@ class Roles:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BdRow:
-    """A codec against an anchor on one clip, or the mean over ``clips`` clips that compare."""
+    """A codec against an anchor on one clip, or the mean over the clips that compare.
+
+    ``rate_clips`` and ``psnr_clips`` say how many clips are behind the two values.
+    """
 
     codec: str
     anchor: str
     clip: str
     bd_rate_percent: float | None
     bd_psnr_db: float | None
-    clips: int
+    rate_clips: int
+    psnr_clips: int
     reason: str = ""
 
 
@@ -127,7 +131,8 @@ def _bd_row(codec: str, anchor: str, clip: str, of_clip: dict[str, list[RatePoin
         clip=clip,
         bd_rate_percent=rate.value,
         bd_psnr_db=psnr.value,
-        clips=1,
+        rate_clips=int(rate.value is not None),
+        psnr_clips=int(psnr.value is not None),
         reason="; ".join(dict.fromkeys(filter(None, (rate.reason, psnr.reason)))),
     )
 
@@ -142,8 +147,9 @@ def _mean_bd_row(codec: str, anchor: str, per_clip: Sequence[BdRow]) -> BdRow:
         clip=MEAN,
         bd_rate_percent=_mean(rates),
         bd_psnr_db=_mean(psnrs),
-        clips=len(rates),
-        reason=f"{left_out} of {len(per_clip)} clips do not compare" if left_out else "",
+        rate_clips=len(rates),
+        psnr_clips=len(psnrs),
+        reason=f"{left_out} of {len(per_clip)} clips do not compare in rate" if left_out else "",
     )
 
 

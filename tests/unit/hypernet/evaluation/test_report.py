@@ -63,8 +63,8 @@ def test_bd_rate_is_taken_per_clip_then_averaged_over_those_that_compare(rows: l
     assert by_clip["three.mp4"].bd_rate_percent is None
     assert "share 0%" in by_clip["three.mp4"].reason
     assert by_clip[MEAN].bd_rate_percent == pytest.approx(2.5)
-    assert by_clip[MEAN].clips == 2
-    assert by_clip[MEAN].reason == "1 of 3 clips do not compare"
+    assert by_clip[MEAN].rate_clips == 2
+    assert by_clip[MEAN].reason == "1 of 3 clips do not compare in rate"
 
 
 def test_bytes_at_equal_psnr_are_a_geometric_mean_of_ratios(rows: list[Row]) -> None:
