@@ -188,7 +188,8 @@ class _Fit:
 
     def _fraction(self) -> float:
         elapsed = time.monotonic() - self.started
-        return max(self.steps / max(self.settings.steps, 1), elapsed / self.settings.seconds)
+        seconds = max(self.settings.seconds, 1e-9)  # a budget may be spent before the first step
+        return max(self.steps / max(self.settings.steps, 1), elapsed / seconds)
 
     def _frame_batches(self) -> Iterator[Tensor]:
         count = len(self.frames)
