@@ -65,7 +65,7 @@ class EncodeSettings:
             "budget must be more than 0 seconds",
             self.budget_seconds,
         )
-        _require(self.seed >= 0, "seed must not be negative", self.seed)
+        _require(0 <= self.seed < 1 << 63, "seed must lie in 0..2^63 - 1", self.seed)
         _require(self.device in {"auto", "cpu", "cuda"}, "device: auto, cpu or cuda", self.device)
 
     def torch_device(self) -> torch.device:
