@@ -45,19 +45,20 @@ UNTAGGED = Tags()
 
 
 def picture(number: int = 0, size: tuple[int, int] = (64, 48), *, scene: int = 0) -> Picture:
-    """Frame ``number`` of a scene, ``rgb_HWC``: a smooth texture that drifts, with some detail."""
+    """Frame ``number`` of a scene, ``rgb_HWC``: a drifting texture with smoother colour."""
     width, height = size
     rng = np.random.default_rng(scene)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    channels = []
-    for _ in range(3):
-        total = np.full((height, width), rng.uniform(60, 190), np.float32)
-        for frequency in (0.05, 0.11, 0.23):
-            angle, phase = rng.uniform(0, 2 * np.pi, 2)
-            drift = (x + 0.7 * number) * np.cos(angle) + (y + 0.3 * number) * np.sin(angle)
-            total += rng.uniform(8, 25) * np.sin(drift * frequency * 2 * np.pi + phase)
-        channels.append(total)
-    return np.clip(np.stack(channels, axis=-1), 0, 255).astype(np.uint8)
+
+    def wave(frequency: float, amplitude: float) -> NDArray[np.float32]:
+        angle, phase = rng.uniform(0, 2 * np.pi, 2)
+        along = (x + 0.7 * number) * np.cos(angle) + (y + 0.3 * number) * np.sin(angle)
+        return np.asarray(amplitude * np.sin(along * frequency * 2 * np.pi + phase), np.float32)
+
+    luma = wave(0.02, 20) + wave(0.06, 15) + wave(0.12, 8) + wave(0.23, 4)
+    base = rng.uniform(70, 180, 3)
+    channels = [luma + base[channel] + wave(0.015, 15) for channel in range(3)]
+    return np.asarray(np.clip(np.stack(channels, axis=-1), 0, 255), np.uint8)
 
 
 def moving(num_frames: int, size: tuple[int, int] = (64, 48), *, scene: int = 0) -> list[Picture]:

@@ -37,9 +37,10 @@ class Frame:
 class ReadReport:
     """What went wrong while reading and was survived; filled as frames are read.
 
-    ``decode_failures`` counts packets that did not decode and frames that the decoder concealed
-    damage in; ``repaired_timestamps`` counts frames whose time was missing or not later than the
-    previous frame's; ``truncated`` says that the file ended clearly before its container does.
+    ``decode_failures`` counts packets that arrived damaged, did not decode, or gave a frame in
+    which the decoder concealed damage; ``repaired_timestamps`` counts frames whose time was missing
+    or not later than the previous frame's; ``truncated`` says that the file ended clearly before
+    its container does.
     """
 
     frames: int = 0
@@ -148,16 +149,16 @@ def _checked(
 def _frames(
     container: InputContainer, stream: VideoStream, report: ReadReport
 ) -> Iterator[VideoFrame]:
-    """Everything that decodes; failures are counted."""
+    """Everything that decodes; damage is counted once per packet."""
     for packet in _packets(container, stream, report):
         try:
             frames = stream.codec_context.decode(packet)
         except av.error.FFmpegError:
             report.decode_failures += 1
             continue
-        for frame in frames:
-            report.decode_failures += frame.is_corrupt
-            yield frame
+        arrived_damaged = packet is not None and packet.is_corrupt
+        report.decode_failures += arrived_damaged or any(frame.is_corrupt for frame in frames)
+        yield from frames
 
 
 def _packets(

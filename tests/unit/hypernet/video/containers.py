@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from hypernet.video.matroska import SEGMENT, elements
 
-_PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"dinf"}
+_PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"dinf", b"edts"}
 
 
 def rewrite_boxes(data: bytes, change: Callable[[bytes, bytes], bytes]) -> bytes:
