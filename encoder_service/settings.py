@@ -63,6 +63,9 @@ class QueueSettings:
     """The broker that wakes workers up; it may lose everything without harm."""
 
     url: str = _setting("redis://127.0.0.1:6379/0", "Celery broker URL")
+    visibility_seconds: int = _setting(
+        6 * 3600, "when Redis delivers again what was not acknowledged; 3 times the longest task"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +102,8 @@ class WorkerSettings:
 
     scratch: str = _setting("nrv-data/scratch", "folder for sources and segments being worked on")
     scratch_bytes: int = _setting(20 * 2**30, "sources kept in the scratch folder, in bytes")
+    task_seconds: int = _setting(2 * 3600, "longest that one unit of work may take")
+    tasks_per_child: int = _setting(200, "units after which a worker process is replaced")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +141,13 @@ class Settings:
             log_level=level,
             **{name: _read(group, name, environ) for name, group in GROUPS.items()},
         )
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that `from_environment` reads these settings from."""
+        variables = {"NRV_ENVIRONMENT": self.environment, "NRV_LOG_LEVEL": self.log_level}
+        for variable, value, _ in self._values():
+            variables[variable] = ",".join(value) if isinstance(value, tuple) else str(value)
+        return variables
 
     def _refuse_well_known_secrets(self) -> None:
         for variable, value, secret in self._values():

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import sys
 import threading
 
+from encoder_service.celery_queue import CeleryQueue
+from encoder_service.database import Database
 from encoder_service.errors import ServiceError
 from encoder_service.jobs.commands import Recovered, recover
 from encoder_service.jobs.repository import JobRepository
 from encoder_service.queue import JobQueue
-from encoder_service.telemetry import fields
+from encoder_service.settings import Settings
+from encoder_service.telemetry import configure_logging, fields
 
 log = logging.getLogger(__name__)
 
@@ -31,3 +37,18 @@ def sweep_until(stop: threading.Event, jobs: JobRepository, queue: JobQueue) -> 
     while not stop.is_set():
         sweep(jobs, queue)
         stop.wait(jobs.settings.sweep_seconds)
+
+
+def main() -> None:
+    """Sweep in a process of its own: no busy worker keeps it from its round."""
+    settings = Settings.from_environment(os.environ)
+    configure_logging(level=settings.log_level, stream=sys.stderr)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    jobs = JobRepository(Database(settings.database), settings.jobs)
+    sweep_until(stop, jobs, CeleryQueue(settings.queue))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 START_SECONDS = 30.0
@@ -18,11 +18,21 @@ STOP_SECONDS = 10.0
 class ServerProcess:
     """One server in the foreground: started, watched while it starts, and always killed."""
 
-    def __init__(self, command: list[str], *, log: Path, user: str | None = None) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        log: Path,
+        user: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*_dies_with_us(user), *command], stdout=output, stderr=subprocess.STDOUT
+                [*_dies_with_us(user), *command],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
             )
 
     @property

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 
 from encoder_service.jobs.states import EncodingStatus
 from hypernet.codec import EncodeResult, encode_file
 from hypernet.errors import Cancelled, InvalidSettings
 from hypernet.plan import EncodeSettings
+from tests.clips import write_clip
 from tests.factories import Service
 from workers.codec import Supervision
 from workers.hypernet_codec import HypernetCodec
@@ -21,16 +19,8 @@ SETTINGS = {"preset": "debug", "steps": 2, "seed": 3, "device": "cpu"}
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve frames of a drifting gradient, 48x32."""
     path = tmp_path_factory.mktemp("clip") / "clip.mkv"
-    x = np.arange(48)[None, :, None] + np.zeros((32, 1, 3))
-    with av.open(path, "w") as container:
-        stream = container.add_stream("ffv1", rate=Fraction(25))
-        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
-        for t in range(12):
-            picture = (120 + 60 * np.sin((x + 3 * t) / 9)).astype(np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+    write_clip(path, num_frames=12)
     return path
 
 

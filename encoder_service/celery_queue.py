@@ -1,0 +1,70 @@
+"""Messages through Celery. Tasks are sent by name: this process need not have them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from encoder_service.errors import QueueUnavailable
+from encoder_service.jobs.records import Message
+from encoder_service.jobs.states import UnitKind
+from encoder_service.settings import QueueSettings
+
+CPU, GPU = "cpu", "gpu"
+TASKS = {
+    UnitKind.PLAN: ("workers.plan", CPU),
+    UnitKind.SEGMENT: ("workers.encode_segment", GPU),
+    UnitKind.ASSEMBLE: ("workers.assemble", CPU),
+}
+
+
+def transport_options(settings: QueueSettings) -> dict[str, Any]:
+    """What both ends of the broker must agree on, or fail quickly over."""
+    return {
+        # Ten levels, 0 served first, in one queue each; Celery's default has four.
+        "priority_steps": list(range(10)),
+        "queue_order_strategy": "priority",
+        # Redis delivers a message again when it was not acknowledged for so long, even while its
+        # task runs. Dead workers are noticed through their leases, so this can be very long.
+        "visibility_timeout": settings.visibility_seconds,
+        # A request must not wait for a broker that is gone.
+        "socket_connect_timeout": 2,
+        "socket_timeout": 10,
+        "max_retries": 0,
+    }
+
+
+class CeleryQueue:
+    """A `JobQueue`."""
+
+    def __init__(self, settings: QueueSettings) -> None:
+        self._celery = Celery("nrv", broker=settings.url, set_as_current=False)
+        self._celery.conf.update(
+            broker_transport_options=transport_options(settings),
+            task_serializer="json",
+            task_send_sent_event=True,  # so that Flower shows what waits
+            broker_connection_retry=False,
+        )
+
+    def send(self, message: Message) -> None:
+        """See `JobQueue.send`."""
+        name, queue = TASKS[message.unit.kind]
+        segment = message.unit.kind is UnitKind.SEGMENT
+        arguments = [message.unit.encoding_id, *([message.unit.index] if segment else [])]
+        try:
+            self._celery.send_task(
+                name,
+                args=arguments,
+                queue=queue,
+                priority=message.priority,
+                retry=False,
+                ignore_result=True,
+            )
+        except (OperationalError, OSError) as error:
+            raise QueueUnavailable(f"the broker does not answer: {error}") from error
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._celery.close()

@@ -1,0 +1,154 @@
+"""A real broker and a real worker process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from encoder_service.celery_queue import CeleryQueue
+from encoder_service.database import Database
+from encoder_service.errors import QueueUnavailable
+from encoder_service.jobs.records import Message, UnitKey
+from encoder_service.jobs.states import EncodingStatus, UnitKind
+from encoder_service.settings import (
+    DatabaseSettings,
+    QueueSettings,
+    Settings,
+    StorageSettings,
+    WorkerSettings,
+)
+from encoder_service.storage.locations import Locations
+from tests.clips import write_clip
+from tests.factories import Service
+from tests.servers.process import ServerProcess, free_port
+from tests.servers.redis import RedisServer
+from workers.celery_app import configuration, worker_arguments
+
+
+@pytest.fixture
+def settings(redis: RedisServer, sqlite_url: str, tmp_path: Path) -> Settings:
+    return Settings(
+        database=DatabaseSettings(url=sqlite_url),
+        storage=StorageSettings(url=f"folder:{tmp_path}/objects"),
+        queue=QueueSettings(url=redis.url),
+        worker=WorkerSettings(scratch=str(tmp_path / "scratch")),
+    )
+
+
+@pytest.fixture
+def queue(settings: Settings, redis: RedisServer) -> Iterator[CeleryQueue]:
+    with Redis(port=redis.port) as broker:
+        broker.flushall()
+    queue = CeleryQueue(settings.queue)
+    yield queue
+    queue.close()
+
+
+def message(kind: UnitKind, index: int = 0, priority: int = 5) -> Message:
+    return Message(unit=UnitKey(encoding_id="enc_1", kind=kind, index=index), priority=priority)
+
+
+def test_messages_carry_ids_only(queue: CeleryQueue, redis: RedisServer) -> None:
+    queue.send(message(UnitKind.SEGMENT, index=3, priority=0))
+    with Redis(port=redis.port) as broker:
+        (body,) = broker.lrange("gpu", 0, -1)
+    sent = json.loads(body)
+    assert sent["headers"]["task"] == "workers.encode_segment"
+    assert sent["headers"]["argsrepr"] == "['enc_1', 3]"
+    assert sent["content-type"] == "application/json"
+
+
+def test_kinds_and_priorities_have_queues_of_their_own(
+    queue: CeleryQueue, redis: RedisServer
+) -> None:
+    queue.send(message(UnitKind.PLAN, priority=9))
+    queue.send(message(UnitKind.ASSEMBLE, priority=9))
+    queue.send(message(UnitKind.SEGMENT, priority=9))
+    with Redis(port=redis.port) as broker:
+        lengths = {name: broker.llen(name) for name in ("cpu\x06\x169", "gpu\x06\x169")}
+    assert lengths == {"cpu\x06\x169": 2, "gpu\x06\x169": 1}
+
+
+def test_a_broker_that_is_down_is_said_at_once() -> None:
+    queue = CeleryQueue(QueueSettings(url=f"redis://127.0.0.1:{free_port()}/0"))
+    with pytest.raises(QueueUnavailable) as caught:
+        queue.send(message(UnitKind.PLAN))
+    assert caught.value.retryable
+
+
+def test_the_timeout_is_set_in_all_three_places(settings: Settings) -> None:
+    made = configuration(replace(settings, queue=QueueSettings(visibility_seconds=77)))
+    assert made["visibility_timeout"] == 77
+    assert made["broker_transport_options"]["visibility_timeout"] == 77
+    assert made["result_backend_transport_options"]["visibility_timeout"] == 77
+
+
+def test_the_parent_of_workers_never_imports_torch() -> None:
+    code = (
+        "import sys, workers.celery_app, workers.tasks; "
+        "sys.exit(bool({'torch', 'av', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_tasks_have_the_names_that_are_sent() -> None:
+    from encoder_service.celery_queue import TASKS
+    from workers import tasks
+
+    defined = {task.name for task in (tasks.plan, tasks.encode_segment, tasks.assemble)}
+    assert defined == {name for name, _ in TASKS.values()}
+
+
+@pytest.fixture
+def worker(settings: Settings, tmp_path: Path, queue: CeleryQueue) -> Iterator[ServerProcess]:
+    del queue  # after the broker was emptied
+    environment = {**os.environ, **settings.to_environment(), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "celery", "--app", "workers.celery_app"]
+    process = ServerProcess(
+        [*command, *worker_arguments()], log=tmp_path / "worker.log", environment=environment
+    )
+    yield process
+    process.stop()
+
+
+def eventually(condition: Callable[[], bool], seconds: float) -> bool:
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.1)):
+        if condition():
+            return True
+        pause.wait(0.1)
+    return condition()
+
+
+def test_a_worker_process_encodes_a_real_clip(
+    settings: Settings, queue: CeleryQueue, worker: ServerProcess, tmp_path: Path
+) -> None:
+    database = Database(settings.database)
+    locations = Locations(settings.storage, base_url=settings.api.url)
+    service = Service(database, locations, tmp_path / "scratch")
+    service.jobs.queue = queue  # type: ignore[assignment]
+    write_clip(tmp_path / "clip.mkv", num_frames=12)
+    with (tmp_path / "clip.mkv").open("rb") as body:
+        locations.own.put("uploads/clip", body)
+    encoding_id = service.jobs.submit(
+        source="upload:clip", settings={"preset": "debug", "steps": 2, "device": "cpu"}
+    ).id
+    ended = eventually(lambda: service.encoding(encoding_id).finished_at is not None, 90)
+    encoding = service.encoding(encoding_id)
+    assert ended, worker.log.read_text()
+    assert encoding.status is EncodingStatus.SUCCEEDED, encoding.error_message
+    assert encoding.result is not None
+    assert encoding.result["stream_bytes"] == len(service.stream(encoding))
+    log = [json.loads(line) for line in worker.log.read_text().splitlines() if line.startswith("{")]
+    done = [line for line in log if line["event"] == "unit done"]
+    assert {line["encoding_id"] for line in done} == {encoding_id}
+    database.close()
