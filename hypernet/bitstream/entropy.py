@@ -36,7 +36,7 @@ class SymbolEncoder:
     def __init__(self) -> None:
         self._coder = constriction.stream.queue.RangeEncoder()
 
-    def encode(self, symbols: Symbols, tables: TableIndices | int) -> None:
+    def encode(self, symbols: Symbols, tables: TableIndices | int, *, skew: int = 0) -> None:
         """Append symbols, each coded with its own table.
 
         Wire order: by table index ascending, within a table in the order given; then what escaped.
@@ -44,6 +44,7 @@ class SymbolEncoder:
         Args:
             symbols: int32, shape [N], magnitudes at most ``MAX_MAGNITUDE``.
             tables: uint16, shape [N], or one table for all.
+            skew: of every table, see :meth:`FrequencyTables.frequencies`.
 
         Raises:
             InvalidStream: a magnitude is too large to be coded.
@@ -56,7 +57,7 @@ class SymbolEncoder:
             support = load_tables().support(table)
             outside = np.abs(group) > support
             indices = np.where(outside, 2 * support + 1, group + support).astype(np.int32)
-            self._coder.encode(indices, _model(table))
+            self._coder.encode(indices, _model(table, skew))
             escaped[where] = outside
         self._encode_escaped(symbols[escaped])
 
@@ -97,15 +98,15 @@ class SymbolDecoder:
         words = np.frombuffer(data, dtype="<u4").astype(np.uint32)
         self._coder = constriction.stream.queue.RangeDecoder(words)
 
-    def decode(self, tables: TableIndices | int, count: int) -> Symbols:
-        """Read ``count`` symbols; ``tables`` as for the encoder. Returns int32, shape [count]."""
+    def decode(self, tables: TableIndices | int, count: int, *, skew: int = 0) -> Symbols:
+        """Read ``count`` symbols, arguments as for the encoder. Returns int32, shape [count]."""
         symbols = np.empty(count, dtype=np.int32)
         escaped = np.zeros(count, dtype=bool)
         for table, where in _groups(tables, count):
             support = load_tables().support(table)
             with _invalid_stream():
                 size = count if isinstance(where, slice) else len(where)
-                group: Symbols = self._coder.decode(_model(table), size)
+                group: Symbols = self._coder.decode(_model(table, skew), size)
             symbols[where] = group - support
             escaped[where] = group == 2 * support + 1
         num_escaped = int(np.count_nonzero(escaped))
@@ -149,9 +150,9 @@ def exceeds_magnitude(symbols: Symbols) -> bool:
 _UNIFORM = constriction.stream.model.Uniform()
 
 
-@functools.cache
-def _model(table: int) -> Any:
-    weights = load_tables().frequencies(table).astype(np.float32) - 1
+@functools.lru_cache(maxsize=2 * NUM_TABLES)
+def _model(table: int, skew: int) -> Any:
+    weights = load_tables().frequencies(table, skew).astype(np.float32) - 1
     return constriction.stream.model.Categorical(weights, perfect=False)
 
 

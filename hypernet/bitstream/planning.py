@@ -13,13 +13,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hypernet.bitstream.costs import COST_UNIT, Costs, Indices, Magnitudes, delta_costs
-from hypernet.bitstream.entropy import Symbols, exceeds_magnitude
-from hypernet.bitstream.tables import NUM_SCALES, NUM_SHAPES
+from hypernet.bitstream.costs import (
+    COST_UNIT,
+    Costs,
+    Indices,
+    Magnitudes,
+    delta_costs,
+    scalar_bits,
+    skew_costs,
+)
+from hypernet.bitstream.entropy import MAX_MAGNITUDE, Symbols, exceeds_magnitude
+from hypernet.bitstream.tables import MAX_SKEW, NUM_SCALES, NUM_SHAPES
+from hypernet.errors import InvalidStream
 from hypernet.weights import WeightSpec
 
 SHAPE_BITS = 4
 SCALE_BITS = 6
+CENTRE_SCALE = 35
+SKEW_SCALE = 38
+"""Scales of the Laplace tables that code the centre and the skew of a tensor."""
 
 _MAX_BLOCKS = 2048
 _MIN_BLOCK_VALUES = 8
@@ -42,6 +54,8 @@ class TensorPlan:
 
     Attributes:
         residual: coded as the difference from the reference.
+        centre: subtracted from what is coded.
+        skew: how much more likely positive values are, in eighths.
         level: rows per block, as a power of two.
         shape: distribution shape.
         scales: distribution scale per block of rows, shape [ceil(rows / 2^level)].
@@ -50,6 +64,8 @@ class TensorPlan:
     """
 
     residual: bool
+    centre: int
+    skew: int
     level: int
     shape: int
     scales: Path
@@ -64,12 +80,17 @@ def estimate_bits(symbols: Symbols, spec: WeightSpec, reference: Symbols | None 
         symbols: int32 in the spec's shape.
         spec: the tensor's declaration.
         reference: the same tensor of the reference clip, if it has one.
+
+    Raises:
+        InvalidStream: a magnitude is too large to be coded.
     """
     return plan_tensor(symbols, spec, reference).bits
 
 
 def plan_tensor(symbols: Symbols, spec: WeightSpec, reference: Symbols | None) -> TensorPlan:
-    """The cheapest way to code a tensor; arguments as for :func:`estimate_bits`."""
+    """The cheapest way to code a tensor; arguments and errors as for :func:`estimate_bits`."""
+    if exceeds_magnitude(symbols):
+        raise InvalidStream(f"{spec.name}: symbols exceed {MAX_MAGNITUDE}: use a larger step")
     flag_bits = 0 if reference is None else 1
     plan = _plan_values(symbols.reshape(spec.shape), residual=False, flag_bits=flag_bits)
     if reference is not None:
@@ -95,17 +116,37 @@ def has_columns(spec_shape: tuple[int, ...]) -> bool:
     return len(spec_shape) > 1 and spec_shape[1] > 1
 
 
+def table_scales(
+    shape: tuple[int, ...], level: int, scales: Indices, offsets: Indices | None
+) -> Indices:
+    """Scale of each row and column, [rows, columns]; one column if there are no offsets."""
+    scales_RC: Indices = np.repeat(scales, 1 << level)[: shape[0], None]
+    if offsets is not None:
+        scales_RC = np.clip(scales_RC + offsets, 0, NUM_SCALES - 1)
+    return scales_RC
+
+
 def _plan_values(values: Symbols, *, residual: bool, flag_bits: int) -> TensorPlan:
-    magnitudes = Magnitudes(values)
-    side_bits = flag_bits + level_bits(magnitudes.rows) + SHAPE_BITS + SCALE_BITS
+    plan = _plan_centred(values, 0)
+    centre = int(np.median(values))
+    if centre and not exceeds_magnitude(values - np.int32(centre)):
+        plan = min(plan, _plan_centred(values, centre), key=lambda plan: plan.bits)
+    side_bits = flag_bits + level_bits(values.shape[0]) + SHAPE_BITS + SCALE_BITS
     side_bits += int(has_columns(values.shape))
-    plan = replace(
-        _plan_rows(magnitudes),
-        residual=residual,
-    )
+    return replace(plan, residual=residual, bits=plan.bits + side_bits)
+
+
+def _plan_centred(values: Symbols, centre: int) -> TensorPlan:
+    centred = values - np.int32(centre)
+    magnitudes = Magnitudes(centred)
+    plan = _plan_rows(magnitudes)
     if has_columns(values.shape):
         plan = _plan_columns(magnitudes, plan)
-    return replace(plan, bits=plan.bits + side_bits + magnitudes.constant_bits)
+    costs = skew_costs(centred)
+    skew = int(costs.argmin()) - MAX_SKEW
+    bits = plan.bits + magnitudes.constant_bits + float(costs.min()) / COST_UNIT
+    bits += scalar_bits(centre, CENTRE_SCALE) + scalar_bits(skew, SKEW_SCALE)
+    return replace(plan, centre=centre, skew=skew, bits=bits)
 
 
 def _plan_rows(magnitudes: Magnitudes) -> TensorPlan:
@@ -121,7 +162,14 @@ def _plan_rows(magnitudes: Magnitudes) -> TensorPlan:
         path = _best_path(costs_BST[:, shape])
         plans.append(
             TensorPlan(
-                residual=False, level=level, shape=shape, scales=path, offsets=None, bits=path.bits
+                residual=False,
+                centre=0,
+                skew=0,
+                level=level,
+                shape=shape,
+                scales=path,
+                offsets=None,
+                bits=path.bits,
             )
         )
     return min(plans, key=lambda plan: plan.bits)

@@ -28,6 +28,8 @@ NUM_TABLES = NUM_SHAPES * NUM_SCALES
 LAPLACE_SHAPE = 3
 MAX_SUPPORT = 2047
 ESCAPE_HEAD_BITS = 6
+SKEW_UNIT = 8
+MAX_SKEW = SKEW_UNIT - 1
 
 _MIN_SUPPORT = 15
 _MAX_MEAN = 2.0 ** (25 / 3)
@@ -50,10 +52,17 @@ class FrequencyTables:
         """``A``, the largest magnitude that needs no escape."""
         return len(self.halves[table]) - 2
 
-    def frequencies(self, table: int) -> NDArray[np.uint32]:
-        """Frequencies of ``-A .. A`` and of the escape symbol, sum 2^24, shape [2 A + 2]."""
-        half = self.halves[table]
-        return np.concatenate([half[-2:0:-1], half])
+    def frequencies(self, table: int, skew: int = 0) -> NDArray[np.int64]:
+        """Frequencies of ``-A .. A`` and of the escape symbol, sum 2^24, shape [2 A + 2].
+
+        Args:
+            table: number of the table.
+            skew: so many eighths (rounded down) of the frequency of each ``-v`` go to ``v``; if
+                negative, from ``v`` to ``-v``. In ``-MAX_SKEW .. MAX_SKEW``.
+        """
+        half = self.halves[table].astype(np.int64)
+        moved = half[1:-1] * abs(skew) // SKEW_UNIT * np.sign(skew)
+        return np.concatenate([(half[1:-1] - moved)[::-1], half[:1], half[1:-1] + moved, half[-1:]])
 
 
 @functools.cache

@@ -19,18 +19,24 @@ from hypernet.bitstream.entropy import (
     exceeds_magnitude,
 )
 from hypernet.bitstream.planning import (
+    CENTRE_SCALE,
     SCALE_BITS,
     SHAPE_BITS,
+    SKEW_SCALE,
     has_columns,
     level_bits,
     max_level,
     plan_tensor,
+    table_scales,
 )
-from hypernet.bitstream.tables import NUM_SCALES
+from hypernet.bitstream.tables import LAPLACE_SHAPE, MAX_SKEW, NUM_SCALES
 from hypernet.errors import InvalidStream
 from hypernet.weights import WeightSpec
 
 WeightSymbols = Mapping[str, Symbols]
+
+_CENTRE_TABLE = LAPLACE_SHAPE * NUM_SCALES + CENTRE_SCALE
+_SKEW_TABLE = LAPLACE_SHAPE * NUM_SCALES + SKEW_SCALE
 
 
 def encode_weights(
@@ -80,6 +86,8 @@ def encode_tensor(
     plan = plan_tensor(symbols, spec, reference)
     if reference is not None:
         encoder.encode_bits(int(plan.residual), 1)
+    encoder.encode(np.array([plan.centre], np.int32), _CENTRE_TABLE)
+    encoder.encode(np.array([plan.skew], np.int32), _SKEW_TABLE)
     encoder.encode_bits(plan.level, level_bits(spec.rows))
     encoder.encode_bits(plan.shape, SHAPE_BITS)
     scales = plan.scales.steps
@@ -92,7 +100,8 @@ def encode_tensor(
             offsets = plan.offsets.steps
             _encode_deltas(encoder, np.diff(offsets, prepend=0), plan.offsets.delta_scale)
     values = symbols - reference if plan.residual and reference is not None else symbols
-    encoder.encode(values.ravel(), _tables(spec, plan.level, plan.shape, scales, offsets))
+    tables = _tables(spec, plan.level, plan.shape, scales, offsets)
+    encoder.encode((values - np.int32(plan.centre)).ravel(), tables, skew=plan.skew)
 
 
 def decode_tensor(decoder: SymbolDecoder, spec: WeightSpec, reference: Symbols | None) -> Symbols:
@@ -102,6 +111,9 @@ def decode_tensor(decoder: SymbolDecoder, spec: WeightSpec, reference: Symbols |
         InvalidStream: a choice or a value is out of range.
     """
     residual = reference is not None and decoder.decode_bits(1) == 1
+    centre, skew = decoder.decode(_CENTRE_TABLE, 1), int(decoder.decode(_SKEW_TABLE, 1)[0])
+    if abs(skew) > MAX_SKEW:
+        raise InvalidStream(f"{spec.name}: skew {skew} is out of range")
     level = decoder.decode_bits(level_bits(spec.rows))
     if level > max_level(spec.rows):
         raise InvalidStream(f"{spec.name}: blocks of 2^{level} rows, {spec.rows} rows present")
@@ -115,11 +127,12 @@ def decode_tensor(decoder: SymbolDecoder, spec: WeightSpec, reference: Symbols |
     if has_columns(spec.shape) and decoder.decode_bits(1):
         offsets = np.cumsum(_decode_deltas(decoder, spec.shape[1]))
     tables = _tables(spec, level, shape, scales, offsets)
-    symbols = decoder.decode(tables, spec.size).reshape(spec.shape)
+    symbols = decoder.decode(tables, spec.size, skew=skew).reshape(spec.shape)
+    symbols += centre
     if residual and reference is not None:
-        symbols = symbols + reference
-        if exceeds_magnitude(symbols):
-            raise InvalidStream(f"{spec.name}: a symbol is out of range")
+        symbols += reference
+    if exceeds_magnitude(symbols):
+        raise InvalidStream(f"{spec.name}: a symbol is out of range")
     return symbols
 
 
@@ -140,14 +153,10 @@ def _tables(
     spec: WeightSpec, level: int, shape: int, scales: Indices, offsets: Indices | None
 ) -> TableIndices | int:
     """Table of every value in C order, or the one table of all."""
-    first = shape * NUM_SCALES
+    tables = shape * NUM_SCALES + table_scales(spec.shape, level, scales, offsets)
     if len(scales) == 1 and offsets is None:
-        return first + int(scales[0])
-    row_scales = np.repeat(scales, 1 << level)[: spec.rows]
-    if offsets is None:
-        return np.repeat((first + row_scales).astype(np.uint16), spec.size // spec.rows)
-    both = np.clip(row_scales[:, None] + offsets, 0, NUM_SCALES - 1)
-    return np.repeat((first + both).astype(np.uint16).ravel(), spec.size // both.size)
+        return int(tables[0, 0])
+    return np.repeat(tables.astype(np.uint16).ravel(), spec.size // tables.size)
 
 
 def _matching(spec: WeightSpec, reference: WeightSymbols | None) -> Symbols | None:

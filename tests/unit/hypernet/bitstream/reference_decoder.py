@@ -88,6 +88,8 @@ class ClipDecoder:
     ) -> NDArray[np.int32]:
         rows = shape[0]
         residual = self.coder.raw(1) if reference is not None else 0
+        centre = self.values([64 * 3 + 35])[0]
+        skew = self.values([64 * 3 + 38])[0]
         largest = next(k for k in itertools.count() if 2**k >= rows)
         level = self.coder.raw(largest.bit_length())
         distribution = self.coder.raw(4)
@@ -102,7 +104,7 @@ class ClipDecoder:
             column = position[1] if len(position) > 1 else 0
             scale = scales[position[0] // 2**level] + offsets[column]
             tables.append(64 * distribution + min(max(scale, 0), 63))
-        values = np.array(self.values(tables), dtype=np.int32).reshape(shape)
+        values = np.array(self.values(tables, skew), dtype=np.int32).reshape(shape) + centre
         return values + reference if residual and reference is not None else values
 
     def path(self, start: list[int], count: int) -> list[int]:
@@ -112,13 +114,14 @@ class ClipDecoder:
                 start.append(start[-1] + difference)
         return start
 
-    def values(self, tables: list[int]) -> list[int]:
+    def values(self, tables: list[int], skew: int = 0) -> list[int]:
         values = [0] * len(tables)
         escaped = []
         for table in sorted(set(tables)):
             support = (len(self.tables[table]) - 2) // 2
+            frequencies = skewed(self.tables[table], support, skew)
             for position in [i for i, other in enumerate(tables) if other == table]:
-                values[position] = self.coder.symbol(self.tables[table]) - support
+                values[position] = self.coder.symbol(frequencies) - support
                 if values[position] == support + 1:
                     escaped.append(position)
         heads = {position: self.coder.raw(6) for position in sorted(escaped)}
@@ -127,3 +130,13 @@ class ClipDecoder:
             magnitude = 2 ** (length - 1) + self.coder.raw(length - 1)
             values[position] = -magnitude if head >= 32 else magnitude
         return values
+
+
+def skewed(frequencies: list[int], support: int, skew: int) -> list[int]:
+    result = list(frequencies)
+    for v in range(1, support + 1):
+        d = frequencies[support + v] * abs(skew) // 8
+        gains, loses = (v, -v) if skew > 0 else (-v, v)
+        result[support + gains] += d
+        result[support + loses] -= d
+    return result

@@ -160,7 +160,7 @@ def test_trailing_words_are_refused() -> None:
 def test_an_impossible_escape_is_refused(length: int) -> None:
     encoder = SymbolEncoder()
     escape = 2 * load_tables().support(0) + 1
-    encoder._coder.encode(np.array([escape], np.int32), entropy._model(0))
+    encoder._coder.encode(np.array([escape], np.int32), entropy._model(0, 0))
     encoder.encode_bits(length, 6)
     with pytest.raises(InvalidStream, match="invalid length"):
         SymbolDecoder(encoder.finish()).decode(0, 1)

@@ -68,16 +68,16 @@ def test_taking_apart_and_joining_gives_the_stream_back() -> None:
 
 
 def test_a_few_thousand_mutants() -> None:
-    found = outcomes(mutants(STREAM, 3000, seed=1))
-    assert found["decoded"] > 300, "the entropy decoder was hardly reached"
-    assert found["refused"] > 600, "the parsers were hardly reached"
-    assert found["checksum"] < 1000, "most mutants stopped at a checksum"
+    found = outcomes(mutants(STREAM, 2000, seed=1))
+    assert found["decoded"] > 200, "the entropy decoder was hardly reached"
+    assert found["refused"] > 400, "the parsers were hardly reached"
+    assert found["checksum"] < 600, "most mutants stopped at a checksum"
 
 
 def test_memory_stays_within_what_the_limits_allow() -> None:
     cost_table()
     read_everything(STREAM)
-    for stream in mutants(STREAM, 400, seed=2):
+    for stream in mutants(STREAM, 300, seed=2):
         tracemalloc.start()
         outcomes(iter([stream]))
         peak = tracemalloc.get_traced_memory()[1]

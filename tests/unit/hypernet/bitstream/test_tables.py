@@ -8,6 +8,7 @@ import pytest
 from hypernet.bitstream import tables
 from hypernet.bitstream.segment import VALUES_PER_BYTE
 from hypernet.bitstream.tables import (
+    MAX_SKEW,
     MAX_SUPPORT,
     NUM_SCALES,
     NUM_TABLES,
@@ -81,3 +82,17 @@ def test_the_generator_still_makes_these_tables(monkeypatch: pytest.MonkeyPatch)
     assert flat[:NUM_SCALES].tolist() == [len(half) - 2 for half in expected]
     difference = flat[NUM_SCALES:] - np.concatenate(expected).astype(np.int64)
     assert np.abs(difference).max() <= 4 * MAX_SUPPORT
+
+
+@pytest.mark.parametrize("skew", [-MAX_SKEW, -1, 1, MAX_SKEW])
+def test_a_skew_moves_frequencies_between_the_signs(skew: int) -> None:
+    for table in range(0, NUM_TABLES, 7):
+        even = load_tables().frequencies(table)
+        skewed = load_tables().frequencies(table, skew)
+        support = load_tables().support(table)
+        assert skewed.sum() == TOTAL
+        assert skewed.min() >= 1
+        positive, negative = skewed[support + 1 : -1], skewed[support - 1 :: -1]
+        np.testing.assert_array_equal(positive + negative, 2 * even[support + 1 : -1])
+        assert ((positive - negative) * np.sign(skew) >= 0).all()
+        assert positive[0] - negative[0] == 2 * np.sign(skew) * (even[support + 1] * abs(skew) // 8)

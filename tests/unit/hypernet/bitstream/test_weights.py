@@ -187,9 +187,19 @@ def test_too_large_a_symbol_is_refused() -> None:
         encode_weights({"w": values}, [spec_of(values)])
 
 
-def side_information(*fields: tuple[int, int], deltas: tuple[int, ...] = ()) -> bytes:
-    """A stream of raw integers (value, bits), then differences coded with table 3 * 64 + 40."""
+def side_information(
+    *fields: tuple[int, int],
+    deltas: tuple[int, ...] = (),
+    residual: bool | None = None,
+    centre: int = 0,
+    skew: int = 0,
+) -> bytes:
+    """A tensor's first fields, raw integers (value, bits), and values with table 3 * 64 + 40."""
     encoder = SymbolEncoder()
+    if residual is not None:
+        encoder.encode_bits(int(residual), 1)
+    encoder.encode(np.array([centre], np.int32), 3 * 64 + 35)
+    encoder.encode(np.array([skew], np.int32), 3 * 64 + 38)
     for value, bits in fields:
         encoder.encode_bits(value, bits)
     encoder.encode(np.array(deltas, np.int32), 3 * 64 + 40)
@@ -219,9 +229,43 @@ def test_column_offsets_beyond_the_scales_are_clipped() -> None:
 def test_sums_out_of_range_are_refused() -> None:
     reference = {"w": np.full((1,), MAX_MAGNITUDE, np.int32)}
     spec = WeightSpec(name="w", shape=(1,), init_std=1.0)
-    encoder = SymbolEncoder()
-    for value, bits in ((1, 1), (3, 4), (40, 6)):
-        encoder.encode_bits(value, bits)
-    encoder.encode(np.array([1], np.int32), 3 * 64 + 40)
+    data = side_information((3, 4), (40, 6), deltas=(1,), residual=True)
     with pytest.raises(InvalidStream, match="w: a symbol"):
-        decode_weights(encoder.finish(), [spec], reference)
+        decode_weights(data, [spec], reference)
+    data = side_information((3, 4), (40, 6), deltas=(1,), centre=MAX_MAGNITUDE)
+    with pytest.raises(InvalidStream, match="w: a symbol"):
+        decode_weights(data, [spec])
+
+
+@pytest.mark.parametrize("skew", [-8, 8, 5000])
+def test_skews_out_of_range_are_refused(skew: int) -> None:
+    with pytest.raises(InvalidStream, match="skew"):
+        decode_weights(side_information(skew=skew), [spec_of(np.zeros(3, np.int32))])
+
+
+def test_values_around_a_distant_centre_cost_no_more_than_around_zero() -> None:
+    values = rounded(np.random.default_rng(14).laplace(0, 2, (20, 30)))
+    spec = spec_of(values)
+    assert estimate_bits(values + np.int32(5000), spec) < estimate_bits(values, spec) + 32
+    assert plan_tensor(values + np.int32(5000), spec, None).centre == pytest.approx(5000, abs=1)
+    coded({"w": values + np.int32(5000)})
+
+
+def test_a_centre_that_would_leave_the_range_is_not_used() -> None:
+    values = np.array([MAX_MAGNITUDE, MAX_MAGNITUDE, -MAX_MAGNITUDE], np.int32)
+    assert plan_tensor(values, spec_of(values), None).centre == 0
+    coded({"w": values})
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_values_of_mostly_one_sign_cost_less(sign: int) -> None:
+    rng = np.random.default_rng(15)
+    values = rounded(rng.laplace(0, 0.7, (50, 100)))
+    skewed = np.where(rng.random(values.shape) < 0.9, sign * np.abs(values), values)
+    skewed = skewed.astype(np.int32)
+    saved = estimate_bits(values, spec_of(values)) - estimate_bits(skewed, spec_of(skewed))
+    assert saved > 0.6 * np.count_nonzero(values)
+    assert plan_tensor(skewed, spec_of(skewed), None).skew * sign > 0
+    assert len(coded({"w": skewed})) == pytest.approx(
+        estimate_bits(skewed, spec_of(skewed)) / 8, rel=1e-3, abs=6
+    )
