@@ -1,7 +1,7 @@
 """The decode file: what a tubelet stream needs besides itself.
 
-One safetensors file: kernels of the decoder in float16, the learned prior in integers, and its sizes
-as JSON. It is named by the hash of its bytes, which a stream quotes.
+One safetensors file: kernels of the decoder in float16, the learned prior in integers, and its
+sizes as JSON. It is named by the hash of its bytes, which a stream quotes.
 """
 
 from __future__ import annotations

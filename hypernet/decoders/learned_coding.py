@@ -1,8 +1,8 @@
 """Tubelet symbols of one clip <-> range coder bytes, with the learned prior.
 
-Encoder and decoder walk the same stages; each stage's tables and means depend only on integers that
-the decoder has by then. A symbol whose table says that it can hardly differ from its mean is not coded
-at all: it *is* its mean, which is what keeps entropy decoding fast.
+Encoder and decoder walk the same stages; each stage's tables and means depend only on integers
+that the decoder has by then. A symbol whose table says that it can hardly differ from its mean is
+not coded at all: it *is* its mean, which is what keeps entropy decoding fast.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypernet.bitstream.entropy import SymbolDecoder, SymbolEncoder
-from hypernet.bitstream.tables import NUM_SCALES
+from hypernet.bitstream.tables import LAPLACE_SHAPE, NUM_SCALES
 from hypernet.decoders.integer_prior import IntegerPrior, Prediction, even_cells, step_weights
 from hypernet.errors import InvalidStream
 
-SHAPE_INDEX = 2
-"""Laplace among the shapes of the committed tables."""
 UNCODED_TABLES = 12
-"""Tables below this promise less than one departure in 400 symbols; their symbols are not coded."""
+"""Tables below this promise less than one departure in 400 symbols. Their symbols are not coded,
+unless one departs by more than one: then the clip starts with a lower bound for all of it."""
+BOUND_BITS = 6
+FIRST_TABLE = np.uint16(LAPLACE_SHAPE * NUM_SCALES)
 MAX_SYMBOL = 1 << 20
 """Beyond this float32 convolutions of symbols and means would no longer be exact integers."""
 
@@ -64,13 +65,41 @@ def encode_clip(
         symbols: int32 ``(C, h, w)`` by name.
         reference: final symbols of an earlier clip of the same size, None for a key clip.
     """
+    bound = UNCODED_TABLES
+    while True:
+        try:
+            return _encode(prior, step_index, symbols, reference, bound)
+        except _Lost as lost:
+            bound = lost.scale
+
+
+class _Lost(Exception):
+    """A symbol that would not be coded is far from its mean; its scale index must be coded."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__(scale)
+        self.scale = scale
+
+
+def _encode(
+    prior: IntegerPrior,
+    step_index: int,
+    symbols: Symbols,
+    reference: Symbols | None,
+    bound: int,
+) -> CodedClip:
     encoder = SymbolEncoder()
+    encoder.encode_bits(bound, BOUND_BITS)
 
     def exchange(place: _Place, prediction: Prediction) -> NDArray[np.int32]:
-        mean, table, coded = _split(prediction, place)
+        mean, scale = _split(prediction, place)
+        coded = scale >= bound
         wanted = place.of(symbols[place.name]).clip(-MAX_SYMBOL, MAX_SYMBOL)
+        lost = ~coded & (np.abs(wanted - mean) > 1)
+        if lost.any():
+            raise _Lost(int(scale[lost].min()))
         final = np.where(coded, wanted, mean)
-        encoder.encode((final - mean)[coded], table[coded])
+        encoder.encode((final - mean)[coded], scale[coded] + FIRST_TABLE)
         return final
 
     shapes = {name: values.shape for name, values in symbols.items()}
@@ -91,11 +120,13 @@ def decode_clip(
         InvalidStream: the data cannot come from an encoder.
     """
     decoder = SymbolDecoder(data)
+    bound = decoder.decode_bits(BOUND_BITS)
 
     def exchange(place: _Place, prediction: Prediction) -> NDArray[np.int32]:
-        mean, table, coded = _split(prediction, place)
+        mean, scale = _split(prediction, place)
+        coded = scale >= bound
         values = mean.astype(np.int64)
-        values[coded] += decoder.decode(table[coded], int(coded.sum()))
+        values[coded] += decoder.decode(scale[coded] + FIRST_TABLE, int(coded.sum()))
         if values.size and int(np.abs(values).max()) > MAX_SYMBOL:
             raise InvalidStream(f"{place.name}: a symbol exceeds {MAX_SYMBOL}")
         return values.astype(np.int32)
@@ -105,13 +136,10 @@ def decode_clip(
     return symbols
 
 
-def _split(
-    prediction: Prediction, place: _Place
-) -> tuple[NDArray[np.int32], NDArray[np.uint16], NDArray[np.bool_]]:
+def _split(prediction: Prediction, place: _Place) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
+    """Means and scale indices of the covered symbols, flat."""
     mean = prediction.mean[0].cpu().numpy()[place.where].astype(np.int32)
-    scale = prediction.table[0].cpu().numpy()[place.where]
-    table = (scale + SHAPE_INDEX * NUM_SCALES).astype(np.uint16)
-    return mean, table, scale >= UNCODED_TABLES
+    return mean, prediction.table[0].cpu().numpy()[place.where].astype(np.uint16)
 
 
 def _walk(
