@@ -1,0 +1,142 @@
+"""Video clip in, one feature vector per 16x16-pixel cell and per 64x64-pixel tile out.
+
+A strided convolutional stem sees all frames of a clip as channels; then transformer blocks of timm
+run over windows of 8x8 cells together with learned weight tokens, one per tile of the window. A
+depthwise convolution before each block tells cells where they are and lets windows talk, so nothing
+in the network fixes the frame size and memory grows with the area only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hypernet.decoders.tubelet import CLIP_FRAMES, TILE_CELLS
+from hypernet.predictor.timm_import import Block, trunc_normal_
+
+WINDOW_CELLS = 8
+WINDOW_TILES = WINDOW_CELLS // TILE_CELLS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransformerConfig:
+    """Sizes of the video transformer."""
+
+    quarter_width: int = 96
+    quarter_blocks: int = 2
+    eighth_width: int = 160
+    eighth_blocks: int = 1
+    width: int = 224
+    depth: int = 4
+    heads: int = 7
+    mlp_ratio: float = 3.0
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of ``(B, C, H, W)``."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name is the base class's
+        """Normalised input."""
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around a GELU, added to the input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(width)
+        self.inner = nn.Conv2d(width, width, 3, padding=1)
+        self.outer = nn.Conv2d(width, width, 3, padding=1)
+        with torch.no_grad():
+            self.outer.weight *= 0.3
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as the input."""
+        out: Tensor = x + self.outer(F.gelu(self.inner(self.norm(x))))
+        return out
+
+
+class VideoTransformer(nn.Module):
+    """Cells and tiles of a clip as feature vectors.
+
+    Args:
+        config: sizes.
+        condition_width: length of the vector that conditions the tokens (the quality).
+    """
+
+    def __init__(self, config: TransformerConfig, condition_width: int) -> None:
+        super().__init__()
+        quarter, eighth, width = config.quarter_width, config.eighth_width, config.width
+        self.stem = nn.Sequential(
+            nn.Conv2d(CLIP_FRAMES * 3, quarter, 4, stride=4),
+            *(ResidualBlock(quarter) for _ in range(config.quarter_blocks)),
+            nn.Conv2d(quarter, eighth, 4, stride=2, padding=1),
+            *(ResidualBlock(eighth) for _ in range(config.eighth_blocks)),
+            ChannelNorm(eighth),
+            nn.Conv2d(eighth, width, 2, stride=2),
+        )
+        self.condition = nn.Linear(condition_width, width)
+        self.weight_tokens = nn.Parameter(torch.zeros(WINDOW_TILES**2, width))
+        self.places = nn.Parameter(torch.zeros(WINDOW_CELLS**2, width))
+        trunc_normal_(self.weight_tokens, std=0.5)
+        trunc_normal_(self.places, std=0.02)
+        self.neighbours = nn.ModuleList(
+            nn.Conv2d(width, width, 3, padding=1, groups=width) for _ in range(config.depth)
+        )
+        self.blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, frames_BTCHW: Tensor, condition_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of cells and tiles.
+
+        Args:
+            frames_BTCHW: RGB in [0, 1], 8 frames, height and width multiples of 16.
+            condition_BK: conditioning vectors.
+
+        Returns:
+            ``cells (B, D, H/16, W/16)`` and ``tiles (B, D, ceil(H/64), ceil(W/64))``.
+        """
+        x = frames_BTCHW.flatten(1, 2) * 2 - 1
+        cells = self.stem(x.contiguous(memory_format=torch.channels_last))
+        height, width = cells.shape[-2:]
+        cells = cells + self.condition(condition_BK)[:, :, None, None]
+        padding = (0, -width % WINDOW_CELLS, 0, -height % WINDOW_CELLS)
+        cells = F.pad(cells, padding, mode="replicate")
+        rows, columns = cells.shape[-2] // WINDOW_CELLS, cells.shape[-1] // WINDOW_CELLS
+        windows = cells.shape[0] * rows * columns
+        tiles = self.weight_tokens.to(cells.dtype).expand(windows, -1, -1)
+        for neighbours, block in zip(self.neighbours, self.blocks, strict=True):
+            cells = cells + neighbours(cells)
+            tokens = torch.cat((_to_windows(cells, WINDOW_CELLS) + self.places, tiles), dim=1)
+            tokens = block(tokens)
+            cells = _from_windows(tokens[:, : WINDOW_CELLS**2], rows, columns)
+            tiles = tokens[:, WINDOW_CELLS**2 :]
+        cells = self.norm(cells.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)[..., :height, :width]
+        tile_map = _from_windows(self.norm(tiles), rows, columns)
+        tile_rows, tile_columns = -(-height // TILE_CELLS), -(-width // TILE_CELLS)
+        return cells, tile_map[..., :tile_rows, :tile_columns]
+
+
+def _block(config: TransformerConfig) -> Block:
+    block = Block(config.width, config.heads, mlp_ratio=config.mlp_ratio, qkv_bias=True)
+    # On CPU the fused kernel is slower than plain products for windows this small.
+    setattr(block.attn, "fused_attn", False)  # noqa: B010 - a plain attribute to torch's types
+    return block
+
+
+def _to_windows(x_BCHW: Tensor, side: int) -> Tensor:
+    """``(B * windows, side * side, C)``, windows row by row."""
+    batch, channels, height, width = x_BCHW.shape
+    x = x_BCHW.view(batch, channels, height // side, side, width // side, side)
+    return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, side * side, channels)
+
+
+def _from_windows(tokens: Tensor, rows: int, columns: int) -> Tensor:
+    """Inverse of ``_to_windows`` for square windows: ``(B, C, H, W)``, channels last in memory."""
+    side = round(tokens.shape[1] ** 0.5)
+    x = tokens.reshape(-1, rows, columns, side, side, tokens.shape[-1])
+    return x.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from hypernet.decoders.decode_file import decode_file_name, load_decode_file, pack_decode_file
+from hypernet.decoders.tubelet import Tubelet
+from hypernet.errors import InvalidSettings, MissingDecodeFile, UnreadableInput
+from hypernet.predictor.predictor import (
+    SEGMENT_REFERENCES,
+    Predictor,
+    load_predictor,
+    pack_predictor,
+)
+from hypernet.weights import ClipShape
+from tests.unit.hypernet.predictor.samples import SMALL, small_model
+
+
+def _write_decode_file(folder: Path, seed: int = 0) -> Path:
+    model = small_model(seed)
+    data = pack_decode_file(SMALL.decoder, model.base(), model.prior)
+    path = folder / decode_file_name(data)
+    path.write_bytes(data)
+    return path
+
+
+def _write_pair(folder: Path) -> tuple[Path, Path]:
+    decode_path = _write_decode_file(folder)
+    path = folder / "small.predictor.safetensors"
+    path.write_bytes(pack_predictor(small_model(), load_decode_file(decode_path).sha256))
+    return path, decode_path
+
+
+@pytest.fixture(name="predictor")
+def _predictor(tmp_path: Path) -> Predictor:
+    return load_predictor(*_write_pair(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width"), [(8, 64, 64), (1, 16, 16), (7, 33, 150), (3, 5, 200)]
+)
+def test_symbols_have_the_shapes_that_the_decoder_asks_for(
+    predictor: Predictor, frames: int, height: int, width: int
+) -> None:
+    clip = torch.randint(0, 256, (frames, 3, height, width), dtype=torch.uint8)
+    predicted = predictor.predict(clip, 50)
+    decoder = Tubelet(SMALL.decoder, ClipShape(frames=frames, height=height, width=width))
+    for spec in decoder.weight_specs():
+        assert predicted.symbols[spec.name].shape == spec.shape
+        assert predicted.symbols[spec.name].dtype == np.int32
+
+
+def test_a_clip_is_predicted_alike_every_time_and_from_either_type(predictor: Predictor) -> None:
+    clip = torch.randint(0, 256, (8, 3, 64, 80), dtype=torch.uint8)
+    once, again = predictor.predict(clip, 30), predictor.predict(clip.float() / 255, 30)
+    for name, symbols in once.symbols.items():
+        np.testing.assert_array_equal(symbols, again.symbols[name])
+
+
+def test_higher_quality_has_finer_steps_and_larger_symbols(predictor: Predictor) -> None:
+    clip = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
+    low, high = predictor.predict(clip, 1), predictor.predict(clip, 100)
+    assert low.step_index - high.step_index == 22
+    assert np.abs(high.symbols["grid"]).sum() > 2 * np.abs(low.symbols["grid"]).sum()
+
+
+@pytest.mark.parametrize("quality", [0, 101])
+def test_qualities_out_of_range_are_refused(predictor: Predictor, quality: int) -> None:
+    with pytest.raises(InvalidSettings, match=r"1\.\.100"):
+        predictor.predict(torch.zeros(8, 3, 16, 16), quality)
+
+
+def test_no_clip_needs_more_than_two_others() -> None:
+    for clip, reference in enumerate(SEGMENT_REFERENCES):
+        assert reference is None or reference < clip
+        needed, current = 0, reference
+        while current is not None:
+            needed, current = needed + 1, SEGMENT_REFERENCES[current]
+        assert needed <= 2
+    assert SEGMENT_REFERENCES.count(None) == 1
+
+
+def test_a_decode_file_renders_what_was_packed(tmp_path: Path) -> None:
+    decode_file = load_decode_file(_write_decode_file(tmp_path))
+    model = small_model()
+    for name, value in model.base().items():
+        torch.testing.assert_close(decode_file.base[name], value.detach(), atol=1e-3, rtol=1e-3)
+    integers = model.prior.integers()
+    assert all(torch.equal(v, integers[n]) for n, v in decode_file.prior.integers().items())
+
+
+def test_a_damaged_decode_file_is_named_by_its_hash(tmp_path: Path) -> None:
+    path = _write_decode_file(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(MissingDecodeFile, match="damaged"):
+        load_decode_file(path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a model"])
+def test_a_decode_file_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "0123456789abcdef.decode.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(MissingDecodeFile, match="cannot read"):
+        load_decode_file(path)
+
+
+def test_a_decode_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    data: bytes = save({"x": torch.zeros(1)}, metadata={"format": "other"})
+    path = tmp_path / decode_file_name(data)
+    path.write_bytes(data)
+    with pytest.raises(MissingDecodeFile, match="'other'"):
+        load_decode_file(path)
+
+
+def test_a_predictor_refuses_the_decode_file_of_another(tmp_path: Path) -> None:
+    path, _ = _write_pair(tmp_path)
+    with pytest.raises(InvalidSettings, match="not trained with"):
+        load_predictor(path, _write_decode_file(tmp_path, seed=1))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a model"])
+def test_a_predictor_file_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    decode_path = _write_decode_file(tmp_path)
+    path = tmp_path / "p.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UnreadableInput, match="cannot read"):
+        load_predictor(path, decode_path)
+
+
+def test_a_predictor_file_that_lacks_tensors(tmp_path: Path) -> None:
+    path, decode_path = _write_pair(tmp_path)
+    tensors = load(path.read_bytes())
+    del tensors["grid_head.weight"]
+    header = {
+        "format": "tubelet-predictor-1",
+        "transformer": json.dumps({"width": 32, "heads": 2, "depth": 2, "mlp_ratio": 2.0}).replace(
+            "}", ', "quarter_width": 8, "quarter_blocks": 1, "eighth_width": 16}'
+        ),
+        "decode_file": load_decode_file(decode_path).sha256,
+    }
+    path.write_bytes(save(tensors, metadata=header))
+    with pytest.raises(UnreadableInput, match="grid_head"):
+        load_predictor(path, decode_path)
+
+
+def test_a_predictor_file_of_another_kind(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    path.write_bytes(save({"x": torch.zeros(1)}, metadata={"format": "other"}))
+    with pytest.raises(UnreadableInput, match="'other'"):
+        load_predictor(path, _write_decode_file(tmp_path))
