@@ -1,0 +1,1 @@
+"""Shipped predictor and decode files, each with its card."""

@@ -1,0 +1,148 @@
+"""Random crops of pairs of clips, each batch a pure function of seed and step.
+
+A sample is two 8-frame clips at the same place of one video, 8 to 32 frames apart, so that coding
+one against the other can be trained. Stills become clips through a synthetic camera that pans and
+zooms.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hypernet.decoders.tubelet import CLIP_FRAMES
+from hypernet.training.frame_cache import CachedClip, FrameCache
+
+SCALES = (1.0, 1.0, 1.0, 1.5, 2.0)
+DISTANCES = (1, 1, 1, 2, 3, 4)
+"""Clips between the first frames of a pair."""
+MAX_PAN = 5.0
+"""Fastest synthetic camera, pixels per frame."""
+
+
+class PairSampler:
+    """Draws batches of clip pairs.
+
+    Args:
+        cache: usable clips.
+        crop: side of a crop in pixels.
+        pairs: pairs per batch.
+        seed: fixes every batch.
+    """
+
+    def __init__(self, cache: FrameCache, *, crop: int, pairs: int, seed: int) -> None:
+        self._cache = cache
+        self._crop = crop
+        self._pairs = pairs
+        self._seed = seed
+        counts = Counter(clip.prefix for clip in cache.clips)
+        # Square root of the group size: large groups of similar clips count less, rare ones more.
+        weights = np.array([counts[clip.prefix] ** -0.5 for clip in cache.clips])
+        self._weights = weights / weights.sum()
+
+    def batch(self, step: int) -> Tensor:
+        """``(2 * pairs, 8, 3, crop, crop)`` uint8; neighbours 2i and 2i+1 form a pair."""
+        rng = np.random.default_rng((self._seed, step))
+        chosen = rng.choice(len(self._cache.clips), self._pairs, p=self._weights)
+        return torch.cat([self._pair(self._cache.clips[index], rng) for index in chosen])
+
+    def _pair(self, clip: CachedClip, rng: np.random.Generator) -> Tensor:
+        frames = self._cache.frames(clip)
+        scale = min(rng.choice(SCALES), min(clip.height, clip.width) / self._crop)
+        side = int(self._crop * scale)
+        pair = _camera(frames[0], side, rng) if clip.frames == 1 else _excerpt(frames, side, rng)
+        if side != self._crop:
+            size = (self._crop, self._crop)
+            pair = F.interpolate(pair, size=size, mode="bilinear", antialias=True)
+        if rng.random() < 0.5:
+            pair = pair.flip(-1)
+        if rng.random() < 0.3:
+            pair = pair.flip(0)
+        return pair.view(2, CLIP_FRAMES, *pair.shape[1:])
+
+
+def _excerpt(frames: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Tensor:
+    distance = CLIP_FRAMES * int(rng.choice(DISTANCES))
+    distance = min(distance, frames.shape[0] - CLIP_FRAMES)
+    start = rng.integers(frames.shape[0] - distance - CLIP_FRAMES + 1)
+    top = rng.integers(frames.shape[1] - side + 1)
+    left = rng.integers(frames.shape[2] - side + 1)
+    place = np.s_[top : top + side, left : left + side]
+    clips = [frames[s : s + CLIP_FRAMES, *place] for s in (start, start + distance)]
+    return torch.from_numpy(np.concatenate(clips)).permute(0, 3, 1, 2)
+
+
+def _camera(still: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Tensor:
+    """16 frames of a camera moving over a still at constant speed."""
+    times = torch.arange(2 * CLIP_FRAMES) - (CLIP_FRAMES - 0.5)
+    height, width = still.shape[:2]
+    zoom = torch.exp(times * float(rng.normal(0, 0.006)))
+    speed = rng.uniform(0, MAX_PAN) * rng.random()
+    angle = rng.uniform(0, 2 * np.pi)
+    centre_x = rng.uniform(side / 2, width - side / 2) + times * speed * float(np.cos(angle))
+    centre_y = rng.uniform(side / 2, height - side / 2) + times * speed * float(np.sin(angle))
+    theta = torch.zeros(2 * CLIP_FRAMES, 2, 3)
+    theta[:, 0, 0] = zoom * (side / width)
+    theta[:, 1, 1] = zoom * (side / height)
+    theta[:, 0, 2] = centre_x * (2 / width) - 1
+    theta[:, 1, 2] = centre_y * (2 / height) - 1
+    where = F.affine_grid(theta, [2 * CLIP_FRAMES, 3, side, side], align_corners=False)
+    image = torch.tensor(still).permute(2, 0, 1)[None].float()
+    views = F.grid_sample(
+        image.expand(2 * CLIP_FRAMES, -1, -1, -1),
+        where,
+        padding_mode="reflection",
+        align_corners=False,
+    )
+    return views.round().clamp(0, 255).to(torch.uint8)
+
+
+class Prefetcher:
+    """Batches ahead of time on one thread; counts the seconds the caller waited."""
+
+    def __init__(self, sampler: PairSampler, first_step: int, last_step: int) -> None:
+        self.waited_seconds = 0.0
+        self._queue: queue.Queue[Tensor | BaseException] = queue.Queue(maxsize=3)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._fill, args=(sampler, first_step, last_step), daemon=True
+        )
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        while True:
+            begun = time.perf_counter()
+            item = self._queue.get()
+            self.waited_seconds += time.perf_counter() - begun
+            if isinstance(item, BaseException):
+                if isinstance(item, StopIteration):
+                    return
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """Stop the thread and wait for it."""
+        self._stopped.set()
+        while self._thread.is_alive():
+            while not self._queue.empty():
+                self._queue.get_nowait()
+            self._thread.join(timeout=0.05)
+
+    def _fill(self, sampler: PairSampler, first_step: int, last_step: int) -> None:
+        try:
+            for step in range(first_step, last_step):
+                if self._stopped.is_set():
+                    return
+                self._queue.put(sampler.batch(step))
+            self._queue.put(StopIteration())
+        except Exception as error:  # handed to the consumer, which raises it
+            self._queue.put(error)

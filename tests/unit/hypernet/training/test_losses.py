@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from hypernet.decoders.integer_prior import Prediction, table_scale
+from hypernet.training.losses import clip_losses, distortion_weight, symbol_bits
+from tests.unit.hypernet.predictor.samples import small_model
+
+
+@pytest.mark.parametrize("table", [10.0, 30.0, 38.0, 50.0])
+def test_probabilities_of_all_symbols_sum_to_one(table: float) -> None:
+    symbols = torch.arange(-3000.0, 3001.0)
+    prediction = Prediction(mean=torch.tensor(2.0), table=torch.tensor(table))
+    total = torch.exp2(-symbol_bits(symbols, prediction).double()).sum()
+    assert float(total) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_bits_are_finite_and_smooth_far_from_the_mean() -> None:
+    values = torch.tensor([0.0, 0.49, 0.51, 40.0, 1e4], requires_grad=True)
+    bits = symbol_bits(values, Prediction(mean=torch.zeros(()), table=torch.zeros(())))
+    torch.autograd.backward(bits.sum())
+    assert values.grad is not None
+    assert torch.isfinite(bits).all()
+    assert torch.isfinite(values.grad).all()
+    # From one bin to the next nothing jumps.
+    assert float((bits[2] - bits[1]).detach()) == pytest.approx(0, abs=1.0)
+
+
+def test_bits_match_the_formula_in_the_tail() -> None:
+    table = torch.tensor(45.0)
+    scale = float(table_scale(table))
+    expected = -math.log2(0.5 * (math.exp(-2.5 / scale) - math.exp(-3.5 / scale)))
+    bits = symbol_bits(torch.tensor(3.0), Prediction(mean=torch.zeros(()), table=table))
+    assert float(bits) == pytest.approx(expected, rel=1e-5)
+
+
+def test_bits_agree_with_the_committed_tables() -> None:
+    from hypernet.bitstream.tables import LAPLACE_SHAPE, NUM_SCALES, cost_table
+
+    for scale in (26, 32, 38, 45):
+        prediction = Prediction(mean=torch.zeros(()), table=torch.tensor(float(scale)))
+        bits = symbol_bits(torch.tensor([0.0, 1.0, 2.0]), prediction).tolist()
+        committed = cost_table()[:3, LAPLACE_SHAPE * NUM_SCALES + scale].tolist()
+        assert bits == pytest.approx(committed, abs=0.03)
+
+
+def test_finer_steps_value_errors_more() -> None:
+    coarse, fine = distortion_weight(torch.tensor([155, 139])).tolist()
+    assert fine == pytest.approx(16 * coarse, rel=1e-3)
+
+
+def test_a_copy_of_the_reference_costs_less_than_a_key_clip_after_training() -> None:
+    model = small_model()
+    clip = torch.rand(1, 1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    frames = clip.expand(2, 8, -1, -1, -1)
+    optimizer = torch.optim.Adam(model.prior.parameters(), lr=0.02)
+    for step in range(30):
+        noise = torch.Generator().manual_seed(step)
+        losses = clip_losses(model, frames, torch.tensor([140, 140]), noise)
+        optimizer.zero_grad()
+        torch.autograd.backward(losses.total)
+        optimizer.step()
+    assert losses.inter_bits_per_pixel.item() < 0.8 * losses.key_bits_per_pixel.item()
