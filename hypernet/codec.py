@@ -187,7 +187,7 @@ def encode_file(
     """
     started = time.monotonic() if started is None else started
     settings.torch_device()  # refused here rather than after planning
-    if output.exists() and source.exists() and output.samefile(source):
+    if _same_file(source, output):
         raise InvalidSettings(f"input and output are both {source}; name another output")
     with atomic_output(output) as file, tempfile.TemporaryDirectory(prefix="nrv-") as folder:
         plan = make_plan(source, settings)
@@ -211,6 +211,13 @@ def encode_file(
         audio_bytes=audio_bytes,
         encode_seconds=time.monotonic() - started,
     )
+
+
+def _same_file(source: Path, output: Path) -> bool:
+    try:
+        return output.samefile(source)
+    except OSError:  # one of them does not exist, or cannot
+        return False
 
 
 class _FileRun:
@@ -368,6 +375,7 @@ def _result(
     psnr_y_db = sum(e.psnr_y_db * e.num_frames for e in encoded) / frames
     source_bytes, video_bytes = source.stat().st_size, stream_bytes - audio_bytes
     rate, target = plan.info.frame_rate, settings.target_psnr_db
+    lossless = psnr_db >= FRAME_PSNR_LIMIT_DB
     return EncodeResult(
         source_bytes=source_bytes,
         stream_bytes=stream_bytes,
@@ -377,7 +385,7 @@ def _result(
         width=plan.info.width,
         height=plan.info.height,
         fps=None if rate is None else float(rate),
-        psnr_db=None if psnr_db >= FRAME_PSNR_LIMIT_DB else psnr_db,
+        psnr_db=None if lossless else psnr_db,
         psnr_y_db=None if psnr_y_db >= FRAME_PSNR_LIMIT_DB else psnr_y_db,
         encode_seconds=encode_seconds,
         decode_frames_per_second=frames / max(sum(e.decode_seconds for e in encoded), 1e-9),
@@ -386,7 +394,7 @@ def _result(
         decode_file=None,
         predictor=None,
         refinement_steps=sum(e.refinement_steps for e in encoded),
-        target_met=None if target is None else psnr_db >= target,
+        target_met=None if target is None else lossless or psnr_db >= target,
         smaller_than_source=stream_bytes < source_bytes,
         device=settings.torch_device().type,
         threads=torch.get_num_threads(),
