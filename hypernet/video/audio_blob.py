@@ -126,7 +126,7 @@ def _unpack_track(fields: _Fields) -> AudioTrack:
     language = fields.take(fields.unpack("<B")[0])
     carrier_bytes = fields.take(fields.unpack("<I")[0], MAX_CARRIER_BYTES)
     num_packets, table_bytes = fields.unpack("<II")
-    if not 1 <= num_packets <= MAX_PACKETS:
+    if not 1 <= num_packets <= min(MAX_PACKETS, fields.left):  # a packet has a byte at least
         raise InvalidStream(f"an audio track has {num_packets} packets")
     table = _unpack_table(fields.take(table_bytes, _MAX_TABLE_BYTES), num_packets)
     payload = fields.take(fields.unpack("<Q")[0])
@@ -180,12 +180,16 @@ class _Fields:
         self._blob = blob
         self.position = 0
 
+    @property
+    def left(self) -> int:
+        return len(self._blob) - self.position
+
     def unpack(self, layout: str) -> tuple[Any, ...]:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))
 
     def take(self, length: int, limit: int | None = None) -> bytes:
         end = self.position + length
-        if end > len(self._blob) or (limit is not None and length > limit):
+        if length > self.left or (limit is not None and length > limit):
             raise InvalidStream("the audio section ends early or holds an oversized field")
         taken = self._blob[self.position : end]
         self.position = end
