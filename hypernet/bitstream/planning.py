@@ -34,6 +34,7 @@ SKEW_SCALE = 38
 """Scales of the Laplace tables that code the centre and the skew of a tensor."""
 
 _MAX_BLOCKS = 2048
+_MAX_COLUMNS = 2048
 _MIN_BLOCK_VALUES = 8
 _FIRST_DELTA_SCALE = 35
 _OFFSETS = np.arange(-24, 25)
@@ -140,7 +141,7 @@ def _plan_centred(values: Symbols, centre: int) -> TensorPlan:
     centred = values - np.int32(centre)
     magnitudes = Magnitudes(centred)
     plan = _plan_rows(magnitudes)
-    if has_columns(values.shape):
+    if has_columns(values.shape) and magnitudes.columns <= _MAX_COLUMNS:
         plan = _plan_columns(magnitudes, plan)
     costs = skew_costs(centred)
     skew = int(costs.argmin()) - MAX_SKEW

@@ -151,6 +151,12 @@ def test_many_short_rows_are_planned_in_bounded_blocks() -> None:
     coded({"w": values})
 
 
+def test_many_short_columns_get_no_offsets() -> None:
+    values = rounded(np.random.default_rng(12).laplace(0, 3, (2, 50_000)))
+    assert plan_tensor(values, spec_of(values), None).offsets is None
+    coded({"w": values})
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_tensor_comes_back(data: st.DataObject) -> None:
