@@ -10,6 +10,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -187,8 +188,9 @@ def encode_file(
     """
     started = time.monotonic() if started is None else started
     settings.torch_device()  # refused here rather than after planning
-    if _same_file(source, output):
-        raise InvalidSettings(f"input and output are both {source}; name another output")
+    with suppress(OSError):  # where one of them does not exist
+        if output.samefile(source):
+            raise InvalidSettings(f"input and output are both {source}; name another output")
     with atomic_output(output) as file, tempfile.TemporaryDirectory(prefix="nrv-") as folder:
         plan = make_plan(source, settings)
         run = _FileRun(
@@ -211,13 +213,6 @@ def encode_file(
         audio_bytes=audio_bytes,
         encode_seconds=time.monotonic() - started,
     )
-
-
-def _same_file(source: Path, output: Path) -> bool:
-    try:
-        return output.samefile(source)
-    except OSError:  # one of them does not exist, or cannot
-        return False
 
 
 class _FileRun:
