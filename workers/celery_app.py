@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any
 
+from billiard import active_children
 from celery import Celery, signals
 
 from encoder_service.celery_queue import CPU, GPU, TASKS, transport_options
@@ -72,6 +74,22 @@ app.conf.update(configuration(Settings.from_environment(os.environ)))
 def _set_up_logging(**_: object) -> None:
     level = Settings.from_environment(os.environ).log_level
     configure_logging(level=level, stream=sys.stderr)
+
+
+@signals.worker_process_init.connect
+def _listen_for_shutdown(**_: object) -> None:
+    # Runs in each child. Celery keeps SIGUSR1 (time limits) and SIGTERM (the end) for itself.
+    from workers.process import SHUTDOWN  # noqa: PLC0415 - not needed in the parent
+
+    signal.signal(signal.SIGUSR2, lambda *_: SHUTDOWN.set())
+
+
+@signals.worker_shutting_down.connect
+def _pass_shutdown_on(**_: object) -> None:
+    # Runs in the parent on SIGTERM. A warm shutdown waits for the unit in work; without this that
+    # would take minutes, and then a SIGKILL would make the lease run out.
+    for child in active_children():
+        os.kill(child.pid, signal.SIGUSR2)
 
 
 def worker_arguments(*, queues: tuple[str, ...] = (CPU, GPU), name: str = "nrv@%h") -> list[str]:

@@ -17,6 +17,9 @@ from workers.lease import LeaseKeeper
 from workers.pipeline import Pipeline
 from workers.sources import SourceCache
 
+# Set when this process is told to stop: the unit in work is given back between two steps.
+SHUTDOWN = threading.Event()
+
 
 @functools.cache
 def pipeline() -> Pipeline:
@@ -28,13 +31,12 @@ def pipeline() -> Pipeline:
     jobs = JobRepository(Database(settings.database), settings.jobs)
     locations = Locations(settings.storage, base_url=settings.api.url)
     scratch = Path(settings.worker.scratch)
-    shutdown = threading.Event()
     return Pipeline(
         jobs=jobs,
         queue=CeleryQueue(settings.queue),
         store=locations.own,
         sources=SourceCache(scratch, locations, max_bytes=settings.worker.scratch_bytes),
         codec=HypernetCodec(),
-        keep=lambda lease: LeaseKeeper(jobs, lease, shutdown),
+        keep=lambda lease: LeaseKeeper(jobs, lease, SHUTDOWN),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )
