@@ -85,17 +85,7 @@ def load_checkpoint(
     Raises:
         InvalidSettings: no such checkpoint, damaged, or of another configuration.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads(file.metadata()["training"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InvalidSettings(f"cannot read checkpoint {path}: {error}") from error
-    if header["fingerprint"] != fingerprint:
-        raise InvalidSettings(
-            f"{path} belongs to another configuration ({header['fingerprint']}, not "
-            f"{fingerprint}): continue with the one it was started with, or choose an empty folder"
-        )
+    header, tensors = _read(path, fingerprint)
     _load(model, tensors, "model.")
     _load(average, tensors, "average.")
     state: dict[int, dict[str, Any]] = {}
@@ -109,6 +99,34 @@ def load_checkpoint(
     return Progress(
         step=header["step"], seconds=header["seconds"], fingerprint=header["fingerprint"]
     )
+
+
+def load_average(path: Path, model: nn.Module, fingerprint: str) -> Progress:
+    """Load the averaged weights alone.
+
+    Raises:
+        InvalidSettings: as for ``load_checkpoint``.
+    """
+    header, tensors = _read(path, fingerprint)
+    _load(model, tensors, "average.")
+    return Progress(
+        step=header["step"], seconds=header["seconds"], fingerprint=header["fingerprint"]
+    )
+
+
+def _read(path: Path, fingerprint: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads(file.metadata()["training"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InvalidSettings(f"cannot read checkpoint {path}: {error}") from error
+    if header["fingerprint"] != fingerprint:
+        raise InvalidSettings(
+            f"{path} belongs to another configuration ({header['fingerprint']}, not "
+            f"{fingerprint}): continue with the one it was started with, or choose an empty folder"
+        )
+    return header, tensors
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from hypernet.bitstream.steps import step_size
 from hypernet.decoders.decode_file import DecodeFile
-from hypernet.decoders.learned_coding import CodedClip, encode_clip
+from hypernet.decoders.integer_prior import step_weights
+from hypernet.decoders.learned_coding import CodedClip, Symbols, encode_clip
 from hypernet.decoders.tubelet import CLIP_FRAMES, Tubelet
-from hypernet.predictor.predictor import SEGMENT_REFERENCES, Predictor
+from hypernet.predictor.predictor import SEGMENT_REFERENCES, PredictedClip, Predictor
+from hypernet.training.losses import symbol_bits
 from hypernet.weights import ClipShape
 
 ALL_KEY = (None,) * len(SEGMENT_REFERENCES)
@@ -64,7 +66,7 @@ def score_video(
     decode_file = predictor.decode_file
     coded: list[CodedClip] = []
     psnr: list[float] = []
-    tile_bytes = 0
+    tile_bits = 0.0
     for number, start in enumerate(range(0, len(frames), CLIP_FRAMES)):
         clip = torch.from_numpy(frames[start : start + CLIP_FRAMES]).permute(0, 3, 1, 2)
         predicted = predictor.predict(clip, quality)
@@ -72,10 +74,7 @@ def score_video(
         back = references[place]
         reference = None if back is None else coded[number - place + back].symbols
         result = encode_clip(decode_file.prior, predicted.step_index, predicted.symbols, reference)
-        silent = {**predicted.symbols, "tiles": predicted.symbols["tiles"] * 0}
-        tile_bytes += len(result.data) - len(
-            encode_clip(decode_file.prior, predicted.step_index, silent, reference).data
-        )
+        tile_bits += _tile_bits(decode_file, predicted, reference)
         coded.append(result)
         psnr += _psnr(decode(decode_file, result, predicted.step_index, clip, mean_tiles), clip)
     num_bytes = sum(len(clip.data) for clip in coded)
@@ -83,8 +82,21 @@ def score_video(
         name=path.stem,
         psnr_db=float(np.mean(psnr)),
         bits_per_pixel=8 * num_bytes / math.prod(frames.shape[:3]),
-        tile_share=tile_bytes / num_bytes,
+        tile_share=tile_bits / (8 * num_bytes),
     )
+
+
+def _tile_bits(
+    decode_file: DecodeFile, predicted: PredictedClip, reference: Symbols | None
+) -> float:
+    tiles = torch.from_numpy(predicted.symbols["tiles"])[None].float()
+    before = torch.zeros_like(tiles)
+    if reference is not None:
+        before = torch.from_numpy(reference["tiles"])[None].float()
+    is_inter = torch.tensor([float(reference is not None)])
+    step = step_weights(torch.tensor([predicted.step_index]))
+    with torch.inference_mode():
+        return float(symbol_bits(tiles, decode_file.prior.tiles(step, before, is_inter)).sum())
 
 
 def decode(
