@@ -25,9 +25,10 @@ from hypernet.video.matroska import set_display_aspect
 from hypernet.video.pictures import write_pictures, write_y4m
 from hypernet.video.probe import VideoInfo
 from hypernet.video.reader import Frame
+from hypernet.video.sink import Sink
 
 _ASSUMED_RATE = Fraction(25)
-_MAX_TIMESCALE = (1 << 31) - 1
+_MIN_TIMESCALE, _MAX_TIMESCALE = 10_000, (1 << 31) - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,15 +119,18 @@ def _write_container(
 ) -> WriteReport:
     first = next(frames)
     shift = max(0, -first.pts)
-    with av.open(file, "w", format=codec.container) as output:
+    sink = Sink(file)
+    with av.open(sink, "w", format=codec.container) as output:
         video = _VideoOutput(output, codec, info)
         with AudioOutput(output, audio, shift * info.time_base) as sound:
             output.container_options.update(_timing_options(codec, info, sound.sample_rates))
             for frame in chain([first], frames):
                 sound.write_until((frame.pts + shift) * info.time_base)
                 video.write(frame.rgb_HWC, frame.pts + shift)
+                sink.check()
             video.finish()
             sound.write_until(None)
+    sink.check()
     dropped = sound.dropped
     if codec is _FFV1 and info.pixel_aspect != 1:
         file.flush()
@@ -143,13 +147,14 @@ class _VideoOutput:
         self._output = output
         self._info = info
         self._colour = writable_colour(info.colour, rgb=codec.rgb)
+        self._unit = _fine_unit(info)
         stream = output.add_stream(
             codec.name,
             rate=_rate(info),
             options=codec.options,
             width=info.width,
             height=info.height,
-            time_base=info.time_base,
+            time_base=self._unit,
         )
         self._stream = cast("VideoStream", stream)
         odd = info.width % 2 or info.height % 2
@@ -162,7 +167,8 @@ class _VideoOutput:
     def write(self, rgb_HWC: NDArray[np.uint8], pts: int) -> None:
         size = self._info.width, self._info.height
         picture = frame_from_rgb(rgb_HWC, self._stream.pix_fmt or "", self._colour, size)
-        picture.time_base, picture.pts = self._info.time_base, pts
+        picture.time_base = self._unit
+        picture.pts = pts * int(self._info.time_base / self._unit)
         self._output.mux(self._stream.encode(picture))
         self.num_frames += 1
 
@@ -174,9 +180,15 @@ def _timing_options(codec: _Codec, info: VideoInfo, sample_rates: list[int]) -> 
     """Keep times as they are: fine enough units in MP4, no shift of everything in Matroska."""
     if codec is _FFV1:
         return {"avoid_negative_ts": "disabled", "write_crc32": "0"}
-    units = [info.time_base.denominator, *sample_rates]
+    units = [_fine_unit(info).denominator, *sample_rates]
     movie = lcm(*units) if lcm(*units) <= _MAX_TIMESCALE else max(units)
     return {"video_track_timescale": str(units[0]), "movie_timescale": str(movie)}
+
+
+def _fine_unit(info: VideoInfo) -> Fraction:
+    """A unit that divides the time base and is short beside any frame's duration."""
+    denominator = info.time_base.denominator
+    return Fraction(1, denominator * -(-_MIN_TIMESCALE // denominator))
 
 
 def _scaled(info: VideoInfo, size: tuple[int, int] | None) -> VideoInfo:
