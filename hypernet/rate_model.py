@@ -9,12 +9,12 @@ from torch import Tensor
 
 from hypernet.weights import WeightSpec
 
-MIN_ROW = 32  # values per row below which a whole tensor shares one scale
+MIN_BLOCK = 32  # values that share a scale, at least; short rows are taken together
 MIN_SCALE = 0.03  # in steps; below it everything rounds to zero and costs nothing worth a gradient
 
 
 def laplace_bits(scaled: Tensor, spec: WeightSpec) -> Tensor:
-    """Entropy of a tensor after rounding, if each row followed a Laplace distribution.
+    """Entropy of a tensor after rounding, if each row or few followed a Laplace distribution.
 
     The coder chooses one integer table per row; a Laplace with the row's mean magnitude stands for
     that choice. Closed form, so a training step costs one pass over the values.
@@ -26,9 +26,9 @@ def laplace_bits(scaled: Tensor, spec: WeightSpec) -> Tensor:
     Returns:
         Scalar: total bits.
     """
-    rows = spec.rows if spec.size >= spec.rows * MIN_ROW else 1
-    scale = scaled.abs().view(rows, -1).mean(dim=1).clamp_min(MIN_SCALE)
-    return laplace_entropy(scale).sum() * (spec.size / rows)
+    blocks = _num_blocks(spec)
+    scale = scaled.abs().view(blocks, -1).mean(dim=1).clamp_min(MIN_SCALE)
+    return laplace_entropy(scale).sum() * (spec.size / blocks)
 
 
 def laplace_entropy(scale: Tensor) -> Tensor:
@@ -39,3 +39,11 @@ def laplace_entropy(scale: Tensor) -> Tensor:
     zero = -(1 - a) * torch.log1p(-a)
     others = -a * (torch.log(a) + torch.log1p(-b) - math.log(2.0)) + a * b / (1 - b) / scale
     return (zero + others) / math.log(2.0)
+
+
+def _num_blocks(spec: WeightSpec) -> int:
+    """As many equal blocks of whole rows as hold ``MIN_BLOCK`` values each; at least one."""
+    per_row = spec.size // spec.rows
+    needed = min(spec.rows, -(-MIN_BLOCK // per_row))
+    rows_per_block = next(n for n in range(needed, spec.rows + 1) if spec.rows % n == 0)
+    return spec.rows // rows_per_block

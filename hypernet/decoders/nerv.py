@@ -62,7 +62,7 @@ class NervDecoder:
     def weight_specs(self) -> tuple[WeightSpec, ...]:
         """Stem, stages and head, in that order; see :class:`Decoder`."""
         c = self.config
-        grid = (c.widths[0], self._stem_height, self._stem_width)
+        cells = c.widths[0] * self._stem_height * self._stem_width
         specs = [
             WeightSpec(
                 name="stem.hidden.weight",
@@ -71,9 +71,9 @@ class NervDecoder:
             ),
             WeightSpec(name="stem.hidden.bias", shape=(c.hidden,), init_std=0.0),
             WeightSpec(
-                name="stem.grid.weight", shape=(*grid, c.hidden), init_std=1.5 / math.sqrt(c.hidden)
+                name="stem.grid.weight", shape=(cells, c.hidden), init_std=1.5 / math.sqrt(c.hidden)
             ),
-            WeightSpec(name="stem.grid.bias", shape=grid, init_std=0.0),
+            WeightSpec(name="stem.grid.bias", shape=(cells,), init_std=0.0),
         ]
         for i, stride in enumerate(c.strides):
             specs += conv_specs(f"stage{i}", c.widths[i + 1] * stride**2, c.widths[i], 3)
@@ -87,8 +87,7 @@ class NervDecoder:
         hidden = F.gelu(
             F.linear(encoding, weights["stem.hidden.weight"], weights["stem.hidden.bias"])
         )
-        grid = weights["stem.grid.weight"].flatten(0, 2)
-        x = F.linear(hidden, grid, weights["stem.grid.bias"].flatten())
+        x = F.linear(hidden, weights["stem.grid.weight"], weights["stem.grid.bias"])
         x = F.gelu(x.view(-1, c.widths[0], self._stem_height, self._stem_width))
         for i, stride in enumerate(c.strides):
             weight, bias = weights[f"stage{i}.weight"], weights[f"stage{i}.bias"]

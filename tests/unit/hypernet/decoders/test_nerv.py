@@ -25,8 +25,8 @@ def test_names_and_order_are_the_wire_order() -> None:
     assert list(specs.items()) == [
         ("stem.hidden.weight", (6, 8)),
         ("stem.hidden.bias", (6,)),
-        ("stem.grid.weight", (7, 3, 4, 6)),
-        ("stem.grid.bias", (7, 3, 4)),
+        ("stem.grid.weight", (84, 6)),
+        ("stem.grid.bias", (84,)),
         ("stage0.weight", (20, 7, 3, 3)),
         ("stage0.bias", (20,)),
         ("stage1.weight", (12, 5, 3, 3)),
