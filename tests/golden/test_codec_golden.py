@@ -21,7 +21,7 @@ from tests.golden.golden import FOLDER, Facts, check_golden, describe_symbols
 
 PIXEL_BOUND = 1  # of 255: what float32 arithmetic may differ by between machines
 SIZE, NUM_FRAMES = (33, 26), 3
-STEPS = {"debug": 100, "nerv-s": 150}
+STEPS = {"debug": 20, "nerv-s": 150}
 QUALITY = 100  # so that a clip this small keeps some detail
 
 
