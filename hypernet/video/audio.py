@@ -20,7 +20,7 @@ from av.packet import Packet
 
 from hypernet.errors import UnreadableVideo, UnsupportedVideo
 from hypernet.video.audio_blob import CARRIERS, NO_TIME, AudioTrack, pack_audio
-from hypernet.video.demux import open_container, refuse_io
+from hypernet.video.demux import BITEXACT, open_container, refuse_io
 
 MAX_BYTES = 1 << 30
 SKIP_SAMPLES = struct.Struct("<IIBB")
@@ -155,6 +155,7 @@ def carry(stream: AudioStream, data: bytes, container_format: str) -> bytes | No
     sample.pts = sample.dts = 0
     try:
         with av.open(buffer, "w", format=container_format) as output:
+            output.flags |= BITEXACT
             sample.stream = output.add_stream_from_template(stream, opaque=True)
             output.mux(sample)
     except (av.error.FFmpegError, ValueError):

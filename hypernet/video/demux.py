@@ -32,6 +32,10 @@ FORMATS = (
 MAX_SIDE = 8192
 MAX_PIXELS = 8192 * 4352
 
+#: Flag of an output container: no random numbers, dates or versions in the file.
+BITEXACT = cast("int", Flags.bitexact.value)
+
+_GENERATE_PTS = cast("int", Flags.gen_pts.value)
 _BUFFER_BYTES = 1 << 17
 
 _FOREIGN = (
@@ -71,7 +75,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         codec.options = {"max_pixels": str(MAX_PIXELS)}
         codec.thread_type = "AUTO"
         # Invented timestamps would hide that the container has none.
-        container.flags &= ~cast("int", Flags.gen_pts.value)
+        container.flags &= ~_GENERATE_PTS
         yield container, stream
 
 

@@ -21,6 +21,7 @@ from hypernet.bitstream.output import atomic_output
 from hypernet.errors import EncodeFailed, InvalidSettings, OutputNotWritable
 from hypernet.video.audio_output import AudioOutput
 from hypernet.video.colour import frame_from_rgb, tag, writable_colour
+from hypernet.video.demux import BITEXACT
 from hypernet.video.matroska import set_display_aspect
 from hypernet.video.pictures import write_pictures, write_y4m
 from hypernet.video.probe import VideoInfo
@@ -121,6 +122,7 @@ def _write_container(
     shift = max(0, -first.pts)
     sink = Sink(file)
     with av.open(sink, "w", format=codec.container) as output:
+        output.flags |= BITEXACT
         video = _VideoOutput(output, codec, info)
         with AudioOutput(output, audio, shift * info.time_base) as sound:
             output.container_options.update(_timing_options(codec, info, sound.sample_rates))

@@ -175,6 +175,18 @@ def test_a_negative_start_of_the_video_moves_the_sound_too(tmp_path: Path) -> No
         assert packets[0].pts == Fraction(1, 2)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+def test_the_same_file_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / name, audio=[Sound(), Sound(codec="libmp3lame")])
+    assert extract_audio(source) == extract_audio(source)
+    for number in range(2):
+        copy_to(tmp_path / f"{number}.mkv", source)
+        copy_to(tmp_path / f"{number}.mp4", source)
+    for suffix in (".mkv", ".mp4"):
+        first, second = (tmp_path / f"{number}{suffix}" for number in range(2))
+        assert first.read_bytes() == second.read_bytes()
+
+
 def test_no_sound_no_blob(tmp_path: Path) -> None:
     assert extract_audio(make_clip(tmp_path / "a.mp4")) is None
 
