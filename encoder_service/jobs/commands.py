@@ -21,7 +21,7 @@ from encoder_service.jobs.records import Encoding, Message, Submission, UnitKey,
 from encoder_service.jobs.repository import JobRepository, add_units
 from encoder_service.jobs.rows import encoding_from, unit_from, unit_key
 from encoder_service.jobs.states import EncodingStatus, Event, UnitKind, UnitStatus
-from encoder_service.jobs.transitions import LockedEncoding
+from encoder_service.jobs.transitions import LockedEncoding, event_row
 from encoder_service.queue import JobQueue
 from encoder_service.tables import encodings, labels, units
 from encoder_service.telemetry import fields
@@ -162,24 +162,22 @@ def _requeue(connection: Connection, locked: LockedEncoding) -> list[Message]:
 
 def _insert(connection: Connection, submission: Submission, digest: str) -> Encoding:
     encoding_id = new_id("enc")
-    connection.execute(
-        insert(encodings).values(
-            **asdict(submission),
-            id=encoding_id,
-            status=EncodingStatus.QUEUED,
-            request_sha256=digest,
-            retries=0,
-            num_events=0,
-            created_at=db_now(),
-        )
+    statement = insert(encodings).values(
+        **asdict(submission),
+        id=encoding_id,
+        status=EncodingStatus.QUEUED,
+        request_sha256=digest,
+        retries=0,
+        num_events=1,
+        created_at=db_now(),
     )
+    row = connection.execute(statement.returning(*encodings.c)).one()
+    connection.execute(event_row(encoding_id, 1, Event.SUBMITTED))
     rows = [{"label": label, "encoding_id": encoding_id} for label in set(submission.labels)]
     if rows:
         connection.execute(insert(labels), rows)
     add_units(connection, [UnitKey(encoding_id=encoding_id, kind=UnitKind.PLAN)], [0])
-    locked = LockedEncoding(connection, encoding_id)
-    locked.record(Event.SUBMITTED)
-    return locked.encoding
+    return encoding_from(row)
 
 
 def _find_earlier(database: Database, submission: Submission, digest: str) -> Encoding | None:

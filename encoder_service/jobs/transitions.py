@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, func, insert, select, update
 
 from encoder_service.database import db_now
 from encoder_service.errors import IllegalTransition, NotFound
@@ -159,15 +159,25 @@ class LockedEncoding:
     ) -> None:
         """Append to the history."""
         self.set(num_events=encodings.c.num_events + 1)
-        self._connection.execute(
-            insert(events).values(
-                encoding_id=self.encoding.id,
-                sequence=self.encoding.num_events,
-                event=event,
-                at=db_now(),
-                kind=None if unit is None else unit.key.kind,
-                index=None if unit is None else unit.key.index,
-                attempt=None if unit is None else unit.attempt,
-                detail=detail or {},
-            )
-        )
+        sequence = self.encoding.num_events
+        self._connection.execute(event_row(self.encoding.id, sequence, event, unit, detail))
+
+
+def event_row(
+    encoding_id: str,
+    sequence: int,
+    event: Event,
+    unit: Unit | None = None,
+    detail: dict[str, Any] | None = None,
+) -> Insert:
+    """The statement that adds one row to the history; ``sequence`` is the new ``num_events``."""
+    return insert(events).values(
+        encoding_id=encoding_id,
+        sequence=sequence,
+        event=event,
+        at=db_now(),
+        kind=None if unit is None else unit.key.kind,
+        index=None if unit is None else unit.key.index,
+        attempt=None if unit is None else unit.attempt,
+        detail=detail or {},
+    )

