@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from encoder_service.api.context import Context, Here, Owner
 from encoder_service.api.problems import documented
 from encoder_service.api.schemas import EventView, ProgressView
-from encoder_service.errors import NotFound, Unauthenticated
+from encoder_service.errors import InvalidRequest, NotFound, Unauthenticated
 from encoder_service.jobs.progress import progress_of
 from encoder_service.jobs.records import HistoryEvent
 from encoder_service.jobs.states import ACTIVE
@@ -32,7 +32,7 @@ LastEventId = Annotated[
     response_class=StreamingResponse,
     responses={
         200: {"content": {"text/event-stream": {}}, "description": "events until it has ended"},
-        **documented(Unauthenticated, NotFound),
+        **documented(Unauthenticated, NotFound, InvalidRequest),
     },
 )
 async def watch(

@@ -39,7 +39,7 @@ RangeHeader = Annotated[str | None, Header(alias="range", examples=["bytes=0-102
         200: {"content": {"application/octet-stream": {}}},
         206: {"description": "the range asked for"},
         416: {"description": "the range begins after the last byte"},
-        **documented(AccessDenied, NotFound, ObjectMissing),
+        **documented(AccessDenied, NotFound, ObjectMissing, InvalidRequest),
     },
 )
 def read_object(
@@ -55,7 +55,7 @@ def read_object(
     summary="Store an object, or a part of one, by a signed link",
     status_code=200,
     response_class=Response,
-    responses=documented(AccessDenied, NotFound, TooLarge, StorageFull),
+    responses=documented(AccessDenied, NotFound, InvalidRequest, TooLarge, StorageFull),
 )
 async def store_object(key: str, request: Request, context: Here) -> Response:
     """The answer's ETag names what was stored."""

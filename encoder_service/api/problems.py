@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -85,10 +86,14 @@ def install(app: FastAPI) -> None:
         )
 
     @app.exception_handler(HTTPException)
-    async def refuse_route(_: Request, error: HTTPException) -> Response:
+    async def refuse_route(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
         code = {404: "not_found", 405: "request.method"}.get(status, "request.invalid")
-        return problem(status, code, str(error.detail), headers=error.headers)
+        headers = dict(error.headers or {})
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            methods = _allowed(app, request.url.path)
+            headers |= {"Allow": ", ".join(methods)} if methods else {}
+        return problem(status, code, str(error.detail), headers=headers)
 
     @app.exception_handler(Exception)
     async def apologise(request: Request, error: Exception) -> Response:
@@ -112,6 +117,16 @@ def problem(status: HTTPStatus, code: str, detail: str, *, headers: Any = None) 
         headers=extra,
         media_type="application/problem+json",
     )
+
+
+def _allowed(app: FastAPI, path: str) -> list[str]:
+    """Every documented method of a path; the framework names those of one route only."""
+    methods: set[str] = set()
+    for template, operations in app.openapi()["paths"].items():
+        pattern = re.sub(r"\\\{.*?\\\}", "[^/]+", re.escape(template))
+        if re.fullmatch(pattern, path):
+            methods |= {method.upper() for method in operations}
+    return sorted(methods)
 
 
 def _sentence(mistakes: Iterable[Any]) -> str:

@@ -411,7 +411,14 @@ def test_metrics(api: TestClient) -> None:
 
 def test_unknown_routes_are_problems_too(api: TestClient) -> None:
     assert_problem(api.get("/v1/nothing"), 404, "not_found")
-    assert_problem(api.put("/v1/encodings"), 405, "request.method")
+    for path, methods in (
+        ("/v1/encodings", "GET, POST"),
+        ("/v1/encodings/enc_1", "DELETE, GET"),
+        ("/v1/objects/a", "GET, PUT"),
+    ):
+        refused = api.request("PATCH", path)
+        assert_problem(refused, 405, "request.method")
+        assert refused.headers["allow"] == methods
 
 
 def test_our_own_faults_are_not_shown(context: Context) -> None:
