@@ -31,26 +31,50 @@ WEIGHT_LIMIT = 127
 NUM_TABLES = 64
 MEDIAN_TABLE = 38
 TABLES_PER_OCTAVE = 3
-COARSEST_STEP = 158
-FINEST_STEP = 136
-"""Quantisation steps that the prior knows, as indices of the stream's grid (176 is 1.0)."""
 STEP_KNOTS = 4
 STEP_GAIN = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PriorConfig:
-    """Sizes of the prior; part of the decode file."""
+    """Sizes of the prior; part of the decode file.
+
+    Attributes:
+        grid_channels: as in the decoder's configuration.
+        tile_channels: as in the decoder's configuration.
+        groups: grid channels that are coded together; they add up to ``grid_channels``.
+        context_width: channels shared by the stages.
+        hidden_width: channels inside each stage.
+        coarsest_step: largest quantisation step of the training, an index of the stream's grid.
+        finest_step: the smallest.
+    """
 
     grid_channels: int = 128
     tile_channels: int = 48
     groups: tuple[int, ...] = (16, 48, 64)
     context_width: int = 48
     hidden_width: int = 32
+    coarsest_step: int = 158
+    finest_step: int = 136
 
     def __post_init__(self) -> None:
+        if not 0 <= self.finest_step < self.coarsest_step <= 255:
+            raise ValueError(f"steps {self.finest_step}..{self.coarsest_step} are not in 0..255")
         if sum(self.groups) != self.grid_channels or min(self.groups) < 1:
             raise ValueError(f"groups {self.groups} do not add up to {self.grid_channels} channels")
+
+    def step_weights(self, step_index_B: Tensor) -> Tensor:
+        """Position of step indices between ``STEP_KNOTS`` knots.
+
+        Returns:
+            ``(B, STEP_KNOTS)``: integers that sum to 64, float32. Steps outside of the range of the
+            training count as its ends.
+        """
+        span = self.coarsest_step - self.finest_step
+        position = (self.coarsest_step - step_index_B.long()).clamp(0, span)
+        scaled = torch.div(position * ((STEP_KNOTS - 1) * STEP_GAIN), span, rounding_mode="floor")
+        knots = torch.arange(STEP_KNOTS, device=step_index_B.device) * STEP_GAIN
+        return (STEP_GAIN - (scaled[:, None] - knots).abs()).clamp(min=0).float()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,7 +215,7 @@ class IntegerPrior(nn.Module):
         """Prediction of the tile symbols.
 
         Args:
-            step: ``(B, STEP_KNOTS)`` from ``step_weights``.
+            step: ``(B, STEP_KNOTS)`` from ``PriorConfig.step_weights``.
             reference: ``(B, C, h, w)`` tile symbols of the reference clip, zeros for a key clip.
             is_inter: ``(B,)``, 1 where there is a reference clip, else 0.
         """
@@ -251,15 +275,6 @@ def even_cells(grid: Tensor) -> Tensor:
     rows = torch.arange(grid.shape[-2], device=grid.device)[:, None]
     columns = torch.arange(grid.shape[-1], device=grid.device)
     return ((rows + columns) % 2 == 0)[None, None]
-
-
-def step_weights(step_index_B: Tensor) -> Tensor:
-    """Position of step indices between ``STEP_KNOTS`` knots: integers that sum to 64, float32."""
-    position = (COARSEST_STEP - step_index_B.long()).clamp(0, COARSEST_STEP - FINEST_STEP)
-    span = COARSEST_STEP - FINEST_STEP
-    scaled = torch.div(position * ((STEP_KNOTS - 1) * STEP_GAIN), span, rounding_mode="floor")
-    knots = torch.arange(STEP_KNOTS, device=step_index_B.device) * STEP_GAIN
-    return (STEP_GAIN - (scaled[:, None] - knots).abs()).clamp(min=0).float()
 
 
 def _planes(step: Tensor, is_inter: Tensor, like: Tensor) -> Tensor:

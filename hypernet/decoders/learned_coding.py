@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hypernet.bitstream.entropy import SymbolDecoder, SymbolEncoder
 from hypernet.bitstream.tables import LAPLACE_SHAPE, NUM_SCALES
-from hypernet.decoders.integer_prior import IntegerPrior, Prediction, even_cells, step_weights
+from hypernet.decoders.integer_prior import IntegerPrior, Prediction, even_cells
 from hypernet.errors import InvalidStream
 
 UNCODED_TABLES = 12
@@ -151,7 +151,7 @@ def _walk(
 ) -> dict[str, NDArray[np.int32]]:
     """Visit every symbol once, in wire order."""
     device = prior.grid_context.weight.device
-    step = step_weights(torch.tensor([step_index], device=device))
+    step = prior.config.step_weights(torch.tensor([step_index], device=device))
     is_inter = torch.tensor([0.0 if reference is None else 1.0], device=device)
     tiles_before, grid_before = (
         _plane(np.zeros(shapes[name], np.int32) if reference is None else reference[name], device)

@@ -23,7 +23,6 @@ from hypernet.predictor.weight_predictor import (
     ModelConfig,
     WeightPredictor,
     channels_last,
-    quality_step,
 )
 
 FORMAT = "tubelet-predictor-1"
@@ -70,7 +69,7 @@ class Predictor:
         Raises:
             InvalidSettings: quality out of range.
         """
-        step_index = quality_step(quality)
+        step_index = self._model.config.quality_step(quality)
         frames = frames_TCHW.float() / 255 if frames_TCHW.dtype == torch.uint8 else frames_TCHW
         height, width = frames.shape[-2:]
         frames = F.pad(frames, (0, -width % GRID_CELL, 0, -height % GRID_CELL), mode="replicate")

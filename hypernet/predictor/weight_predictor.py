@@ -10,13 +10,10 @@ from torch import Tensor, nn
 
 from hypernet.bitstream.steps import step_size
 from hypernet.decoders.integer_prior import (
-    COARSEST_STEP,
-    FINEST_STEP,
     STEP_GAIN,
     STEP_KNOTS,
     IntegerPrior,
     PriorConfig,
-    step_weights,
 )
 from hypernet.decoders.tubelet import (
     CLIP_FRAMES,
@@ -44,6 +41,17 @@ class ModelConfig:
         channels = (self.decoder.grid_channels, self.decoder.tile_channels)
         if channels != (self.prior.grid_channels, self.prior.tile_channels):
             raise ValueError(f"decoder and prior disagree on grid and tile channels {channels}")
+
+    def quality_step(self, quality: int) -> int:
+        """Step index of a quality: 1 is the coarsest of the training, 100 the finest.
+
+        Raises:
+            InvalidSettings: not in 1..100.
+        """
+        if not 1 <= quality <= 100:
+            raise InvalidSettings(f"quality {quality} is not in 1..100")
+        coarsest, finest = self.prior.coarsest_step, self.prior.finest_step
+        return coarsest - round((quality - 1) * (coarsest - finest) / 99)
 
 
 class WeightPredictor(nn.Module):
@@ -75,7 +83,7 @@ class WeightPredictor(nn.Module):
 
     def forward(self, frames_BTCHW: Tensor, step_index_B: Tensor) -> tuple[Tensor, Tensor]:
         """Weights in units of the quantisation step, not rounded: tiles and grid, float32."""
-        condition = step_weights(step_index_B) / STEP_GAIN
+        condition = self.config.prior.step_weights(step_index_B) / STEP_GAIN
         cells, tiles = self.transformer(frames_BTCHW, condition)
         grid = _head(self.grid_head, cells).float()
         grid = grid + self.colour(_cell_colours(frames_BTCHW)).float()
@@ -95,17 +103,6 @@ def step_sizes(step_index_B: Tensor) -> Tensor:
     """Quantisation steps ``(B, 1, 1, 1)`` of indices of the stream's grid."""
     sizes = [step_size(index) for index in step_index_B.tolist()]
     return torch.tensor(sizes, device=step_index_B.device)[:, None, None, None]
-
-
-def quality_step(quality: int) -> int:
-    """Step index of a quality: 1 is the coarsest, 100 the finest.
-
-    Raises:
-        InvalidSettings: not in 1..100.
-    """
-    if not 1 <= quality <= 100:
-        raise InvalidSettings(f"quality {quality} is not in 1..100")
-    return COARSEST_STEP - round((quality - 1) * (COARSEST_STEP - FINEST_STEP) / 99)
 
 
 def _cell_colours(frames_BTCHW: Tensor) -> Tensor:

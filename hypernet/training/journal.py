@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hypernet.decoders.tubelet import CLIP_FRAMES, render_clips
 from hypernet.errors import OutputNotWritable
-from hypernet.predictor.weight_predictor import WeightPredictor, quality_step, step_sizes
+from hypernet.predictor.weight_predictor import WeightPredictor, step_sizes
 from hypernet.training.config import TrainingConfig
 from hypernet.training.losses import Losses
 
@@ -80,7 +80,7 @@ class Journal:
     def sample(self, step: int, model: WeightPredictor, batch: Tensor) -> None:
         """Source above reconstruction, first and last frame of the first clips, plus the curves."""
         frames = batch[: min(len(batch), 6)].to(next(model.parameters()).device).float() / 255
-        step_index = torch.full((len(frames),), quality_step(50), device=frames.device)
+        step_index = torch.full((len(frames),), model.config.quality_step(50), device=frames.device)
         with torch.no_grad():
             tiles, grid = (values.round() for values in model(frames, step_index))
             times = torch.arange(CLIP_FRAMES, dtype=torch.float32, device=frames.device)

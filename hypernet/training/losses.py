@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hypernet.bitstream.steps import step_size
-from hypernet.decoders.integer_prior import Prediction, round_through, step_weights, table_scale
+from hypernet.decoders.integer_prior import Prediction, round_through, table_scale
 from hypernet.decoders.tubelet import CLIP_FRAMES, render_clips
 from hypernet.predictor.weight_predictor import WeightPredictor, step_sizes
 
@@ -91,7 +91,7 @@ def _pair_bits(
     """Bits of each clip, first all as key clips, then all against their partner: ``(2 * B,)``."""
     with torch.autocast(tiles.device.type, enabled=False):
         tile_symbols, grid_symbols = _key_and_inter(tiles), _key_and_inter(grid)
-        step = step_weights(step_index_B).repeat(2, 1)
+        step = model.config.prior.step_weights(step_index_B).repeat(2, 1)
         is_inter = torch.zeros(len(step), device=grid.device)
         is_inter[len(step_index_B) :] = 1
         own_tiles, own_grid = (round_through(x).repeat(2, 1, 1, 1) for x in (tiles, grid))

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hypernet.decoders.integer_prior import COARSEST_STEP, FINEST_STEP
 from hypernet.errors import EncodeFailed, OutputNotWritable
 from hypernet.predictor.timm_import import (
     CosineLRScheduler,
@@ -171,8 +170,8 @@ class _Loop:
         self._scheduler.step_update(self.step)
         frames = batch.to(self._device).float() / 255
         steps = torch.randint(
-            FINEST_STEP,
-            COARSEST_STEP + 1,
+            self.config.model.prior.finest_step,
+            self.config.model.prior.coarsest_step + 1,
             (len(frames) // 2,),
             generator=noise,
             device=self._device,

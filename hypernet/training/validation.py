@@ -15,7 +15,6 @@ from torch import Tensor
 
 from hypernet.bitstream.steps import step_size
 from hypernet.decoders.decode_file import DecodeFile
-from hypernet.decoders.integer_prior import step_weights
 from hypernet.decoders.learned_coding import CodedClip, Symbols, encode_clip
 from hypernet.decoders.tubelet import CLIP_FRAMES, Tubelet
 from hypernet.predictor.predictor import SEGMENT_REFERENCES, PredictedClip, Predictor
@@ -94,7 +93,7 @@ def _tile_bits(
     if reference is not None:
         before = torch.from_numpy(reference["tiles"])[None].float()
     is_inter = torch.tensor([float(reference is not None)])
-    step = step_weights(torch.tensor([predicted.step_index]))
+    step = decode_file.prior.config.step_weights(torch.tensor([predicted.step_index]))
     with torch.inference_mode():
         return float(symbol_bits(tiles, decode_file.prior.tiles(step, before, is_inter)).sum())
 

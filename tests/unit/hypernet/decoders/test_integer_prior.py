@@ -12,12 +12,11 @@ from hypernet.decoders.integer_prior import (
     IntegerConvolution,
     IntegerPrior,
     PriorConfig,
-    step_weights,
     table_scale,
 )
 from tests.unit.hypernet.predictor.samples import SMALL, random_symbols
 
-STEP = step_weights(torch.tensor([147]))
+STEP = PriorConfig().step_weights(torch.tensor([147]))
 INTER = torch.ones(1)
 
 
@@ -127,7 +126,7 @@ def test_groups_must_cover_the_channels() -> None:
 
 
 def test_step_weights_are_integers_between_knots() -> None:
-    weights = step_weights(torch.tensor([200, 158, 150, 136, 100]))
+    weights = PriorConfig().step_weights(torch.tensor([200, 158, 150, 136, 100]))
     assert torch.equal(weights.sum(1), torch.full((5,), float(STEP_GAIN)))
     assert weights[0].tolist() == weights[1].tolist() == [64, 0, 0, 0]
     assert weights[3].tolist() == weights[4].tolist() == [0, 0, 0, 64]

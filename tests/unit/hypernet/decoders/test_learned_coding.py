@@ -53,13 +53,12 @@ def test_symbols_that_cannot_differ_cost_nothing_and_become_their_mean() -> None
 
 
 def test_bytes_are_close_to_what_training_estimates() -> None:
-    from hypernet.decoders.integer_prior import step_weights
     from hypernet.training.losses import symbol_bits
 
     prior = _prior()
     symbols = _symbols(2, 1.5)
     tiles, grid = (torch.from_numpy(symbols[name]).float()[None] for name in ("tiles", "grid"))
-    step, key = step_weights(torch.tensor([STEP_INDEX])), torch.zeros(1)
+    step, key = prior.config.step_weights(torch.tensor([STEP_INDEX])), torch.zeros(1)
     with torch.no_grad():
         bits = symbol_bits(tiles, prior.tiles(step, tiles * 0, key)).sum()
         bits += symbol_bits(grid, prior.grid(step, tiles, grid, grid * 0, key)).sum()
