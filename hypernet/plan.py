@@ -6,7 +6,6 @@ A plan is made once, is plain JSON, and lets any number of workers encode segmen
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,13 +16,11 @@ import torch
 from hypernet.bitstream.header import StreamHeader
 from hypernet.decoders import config_to_fields
 from hypernet.errors import InvalidSettings
-from hypernet.presets import DEFAULT_PRESET, Preset, find_preset, rate_factor
+from hypernet.presets import DEFAULT_PRESET, find_preset, rate_factor
 from hypernet.video.colour import Colour
 from hypernet.video.probe import VideoInfo, probe
 from hypernet.video.segments import SegmentRange, plan_segments
 from hypernet.weights import ClipShape
-
-CLIP_MULTIPLE = 8  # lengths of evened segments, so that they hold whole clips
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,20 +138,15 @@ def make_plan(source: Path, settings: EncodeSettings) -> Plan:
     preset = find_preset(settings.preset)
     info = probe(source)
     segments = plan_segments(source, preset.segment_frames)
-    config = preset.configure(_full_segment(info, preset, segments), rate_factor(settings.quality))
+    longest = max(segment.num_frames for segment in segments)
+    full_segment = ClipShape(frames=longest, height=info.height, width=info.width)
+    config = preset.configure(full_segment, rate_factor(settings.quality))
     return Plan(
         info=info,
         segments=segments,
         decoder=preset.decoder,
         decoder_config=config_to_fields(config),
     )
-
-
-def _full_segment(info: VideoInfo, preset: Preset, segments: Sequence[SegmentRange]) -> ClipShape:
-    """The clip to size the decoder for: the longest segment, but not less than the usual length."""
-    longest = max(segment.num_frames for segment in segments)
-    usual = min(preset.segment_frames, 64)
-    return ClipShape(frames=max(longest, usual), height=info.height, width=info.width)
 
 
 def _info_from(fields: dict[str, Any]) -> VideoInfo:

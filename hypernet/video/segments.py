@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hypernet.video.reader import Frame, ReadReport, read_frames
+from hypernet.video.reader import ReadReport, read_frames
 from hypernet.video.shots import mark_shots
 
 MAX_FRAMES = 64
 MAX_BYTES = 512 << 20
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FrameSegment:
-    """Consecutive frames: ``frames_THWC`` 8-bit RGB, one timestamp each; the first is numbered."""
-
-    first_frame: int
-    pts: tuple[int, ...]
-    frames_THWC: NDArray[np.uint8]  # noqa: N815 -- shape suffix
+CLIP_MULTIPLE = 8
+"""Parts of a long shot are multiples of this where they can be, so that they hold whole clips."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,25 +30,6 @@ class SegmentRange:
     seekable: bool = True
 
 
-def split_segments(
-    frames: Iterable[Frame], max_frames: int = MAX_FRAMES, max_bytes: int = MAX_BYTES
-) -> Iterator[FrameSegment]:
-    """Group frames into segments of at most ``max_frames`` frames and ``max_bytes`` of pixels.
-
-    A shot cut starts a new segment. Holds one segment and one frame at a time.
-    """
-    pending: list[Frame] = []
-    first_frame = 0
-    for frame, starts in _marked(frames, max_frames, max_bytes):
-        if starts and pending:
-            yield _segment(first_frame, pending)
-            first_frame += len(pending)
-            pending = []
-        pending.append(frame)
-    if pending:
-        yield _segment(first_frame, pending)
-
-
 def plan_segments(
     path: Path | str,
     max_frames: int = MAX_FRAMES,
@@ -65,40 +37,50 @@ def plan_segments(
     *,
     report: ReadReport | None = None,
 ) -> tuple[SegmentRange, ...]:
-    """The segments that ``split_segments`` makes of a file, found without keeping frames.
+    """Cut a video at its shots, and long shots into about equal parts; one pass, no frame is kept.
+
+    A segment has at most ``max_frames`` frames and ``max_bytes`` of 8-bit RGB (at least one frame).
 
     Raises:
         UnreadableVideo, UnsupportedVideo: as ``read_frames``.
     """
     report = report if report is not None else ReadReport()
-    starts: list[tuple[int, int, bool]] = []
-    number = -1
-    frames = read_frames(path, report=report)
-    for number, (frame, begins) in enumerate(_marked(frames, max_frames, max_bytes)):
-        if begins:
-            starts.append((number, frame.pts, report.repaired_timestamps == 0))
-    ends = [first for first, _, _ in starts[1:]] + [number + 1]
+    pts: list[int] = []
+    cuts: list[int] = []
+    num_exact = frame_bytes = 0
+    for frame, cut in mark_shots(read_frames(path, report=report)):
+        if cut or not pts:
+            cuts.append(len(pts))
+        pts.append(frame.pts)
+        num_exact += report.repaired_timestamps == 0
+        frame_bytes = frame.rgb_HWC.nbytes
+    limit = min(max_frames, max(1, max_bytes // frame_bytes))
     return tuple(
-        SegmentRange(first_frame=first, num_frames=end - first, first_pts=pts, seekable=exact)
-        for (first, pts, exact), end in zip(starts, ends, strict=True)
+        SegmentRange(
+            first_frame=first,
+            num_frames=length,
+            first_pts=pts[first],
+            seekable=first < num_exact,
+        )
+        for first, length in _parts([*cuts, len(pts)], limit)
     )
 
 
-def _marked(
-    frames: Iterable[Frame], max_frames: int, max_bytes: int
-) -> Iterator[tuple[Frame, bool]]:
-    """Each frame with whether it starts a segment; the one place where boundaries are decided."""
-    length = 0
-    for frame, cut in mark_shots(frames):
-        limit = min(max_frames, max(1, max_bytes // frame.rgb_HWC.nbytes))
-        starts = cut or length in {0, limit}
-        length = 1 if starts else length + 1
-        yield frame, starts
+def even_lengths(num_frames: int, limit: int) -> list[int]:
+    """A shot's frames in as few parts as the limit allows, about equally long.
+
+    Equal parts serve a decoder of one size better than full ones and a short rest.
+    """
+    parts = -(-num_frames // limit)
+    even = -(-num_frames // parts)
+    length = min(limit, -(-even // CLIP_MULTIPLE) * CLIP_MULTIPLE)
+    whole, rest = divmod(num_frames, length)
+    return [length] * whole + ([rest] if rest else [])
 
 
-def _segment(first_frame: int, frames: list[Frame]) -> FrameSegment:
-    return FrameSegment(
-        first_frame=first_frame,
-        pts=tuple(frame.pts for frame in frames),
-        frames_THWC=np.stack([frame.rgb_HWC for frame in frames]),
-    )
+def _parts(bounds: list[int], limit: int) -> Iterator[tuple[int, int]]:
+    for first, end in pairwise(bounds):
+        start = first
+        for length in even_lengths(end - first, limit):
+            yield start, length
+            start += length

@@ -86,7 +86,7 @@ def test_a_plan_is_made_of_the_file(tmp_path: Path) -> None:
 
 
 def test_quality_sizes_the_decoder(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "clip.mp4", num_frames=2, size=(176, 144))
+    clip = make_clip(tmp_path / "clip.mp4", num_frames=24, size=(176, 144))
     low, high = (
         make_plan(clip, EncodeSettings(preset="nerv-s", quality=quality)) for quality in (20, 60)
     )

@@ -8,100 +8,89 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hypernet.errors import UnreadableVideo
+from hypernet.video import segments
 from hypernet.video.reader import Frame, ReadReport, read_frames
-from hypernet.video.segments import (
-    FrameSegment,
-    SegmentRange,
-    plan_segments,
-    split_segments,
-)
-from tests.clips import Picture, make_clip, moving, picture
+from hypernet.video.segments import SegmentRange, even_lengths, plan_segments
+from tests.clips import Picture, make_clip, picture
 from tests.unit.hypernet.video.test_shots import rich, shot
 
 
-def frames_of(count: int, size: tuple[int, int] = (16, 12)) -> list[Frame]:
-    return [Frame(pts=3 * i, rgb_HWC=image) for i, image in enumerate(moving(count, size))]
+@pytest.mark.parametrize(
+    ("num_frames", "limit", "expected"),
+    [
+        (64, 64, [64]),
+        (65, 64, [40, 25]),
+        (70, 64, [40, 30]),
+        (90, 64, [48, 42]),
+        (150, 64, [56, 56, 38]),
+        (5, 1, [1] * 5),
+        (5, 2, [2, 2, 1]),
+        (5, 9, [5]),
+        (1, 64, [1]),
+    ],
+)
+def test_a_shot_is_cut_into_few_equal_parts(
+    num_frames: int, limit: int, expected: list[int]
+) -> None:
+    assert even_lengths(num_frames, limit) == expected
 
 
-def lengths(segments: list[FrameSegment]) -> list[int]:
-    return [len(segment.pts) for segment in segments]
+@given(num_frames=st.integers(1, 5000), limit=st.integers(1, 100))
+def test_parts_are_as_few_as_the_limit_allows(num_frames: int, limit: int) -> None:
+    lengths = even_lengths(num_frames, limit)
+    assert sum(lengths) == num_frames
+    assert 1 <= min(lengths) <= max(lengths) <= limit
+    assert len(lengths) == -(-num_frames // limit)
 
 
-def test_every_frame_comes_once_in_order() -> None:
-    frames = frames_of(150)
-    segments = list(split_segments(frames))
-    assert lengths(segments) == [64, 64, 22]
-    assert [segment.first_frame for segment in segments] == [0, 64, 128]
-    assert [pts for segment in segments for pts in segment.pts] == [frame.pts for frame in frames]
-    pixels = np.concatenate([segment.frames_THWC for segment in segments])
-    np.testing.assert_array_equal(pixels, np.stack([frame.rgb_HWC for frame in frames]))
+def test_the_number_of_bytes_is_limited(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.mp4", num_frames=5, size=(16, 12))
+    plan = plan_segments(clip, max_bytes=2 * 16 * 12 * 3)
+    assert [segment.num_frames for segment in plan] == [2, 2, 1]
+    assert len(plan_segments(clip, max_bytes=1)) == 5
 
 
-@pytest.mark.parametrize(("max_frames", "expected"), [(1, [1] * 5), (2, [2, 2, 1]), (9, [5])])
-def test_the_number_of_frames_is_limited(max_frames: int, expected: list[int]) -> None:
-    assert lengths(list(split_segments(frames_of(5), max_frames))) == expected
-
-
-def test_the_number_of_bytes_is_limited() -> None:
-    frame_bytes = 16 * 12 * 3
-    assert lengths(list(split_segments(frames_of(5), max_bytes=2 * frame_bytes))) == [2, 2, 1]
-    assert lengths(list(split_segments(frames_of(3), max_bytes=1))) == [1, 1, 1]
-
-
-def test_no_frames_no_segments() -> None:
-    assert list(split_segments([])) == []
-
-
-def test_a_cut_starts_a_segment() -> None:
-    pictures = shot(0, 10) + shot(1, 7) + shot(2, 9)
-    frames = [Frame(pts=number, rgb_HWC=image) for number, image in enumerate(pictures)]
-    assert lengths(list(split_segments(frames))) == [10, 7, 9]
-    assert lengths(list(split_segments(frames, max_frames=8))) == [8, 2, 7, 8, 1]
-
-
-def test_one_segment_and_one_frame_are_held() -> None:
+def test_no_frame_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made: list[weakref.ref[Picture]] = []
     most = 0
 
-    def frames() -> Iterator[Frame]:
+    def frames(_path: Path, *, report: ReadReport) -> Iterator[Frame]:
         nonlocal most
         for number in range(60):
             image = picture(number, (16, 12))
             made.append(weakref.ref(image))
+            report.frames += 1
             yield Frame(pts=number, rgb_HWC=image)
             del image
             most = max(most, sum(reference() is not None for reference in made))
 
-    for segment in split_segments(frames(), max_frames=8):
-        assert len(segment.pts) <= 8
-    # Eight frames of the segment, the one that starts the next, and the one being made.
-    assert most <= 10
+    monkeypatch.setattr(segments, "read_frames", frames)
+    assert sum(segment.num_frames for segment in plan_segments(tmp_path)) == 60
+    # The frame in hand, the one before it that the shot detector compares with, the one being made.
+    assert most <= 3
 
 
-def test_the_plan_agrees_with_the_split_and_with_seeking(tmp_path: Path) -> None:
+def test_cuts_are_found_and_seeking_gives_the_same_frames(tmp_path: Path) -> None:
     pictures = shot(0, 21) + shot(1, 13) + [rich(2)] * 30
     clip = make_clip(
         tmp_path / "a.mp4", frames=pictures, codec_options={"bf": "2", "g": "9", "crf": "18"}
     )
     plan = plan_segments(clip, max_frames=16)
-    segments = list(split_segments(read_frames(clip), max_frames=16))
     assert [segment.num_frames for segment in plan] == [16, 5, 13, 16, 14]
     assert all(segment.seekable for segment in plan)
-    for planned, segment in zip(plan, segments, strict=True):
-        assert planned.first_frame == segment.first_frame
-        assert planned.num_frames == len(segment.pts)
-        assert planned.first_pts == segment.pts[0]
-        frames = read_frames(
-            clip,
-            planned.first_frame,
-            planned.first_frame + planned.num_frames,
-            start_pts=planned.first_pts,
-        )
-        np.testing.assert_array_equal(
-            np.stack([frame.rgb_HWC for frame in frames]), segment.frames_THWC
-        )
+    everything = list(read_frames(clip))
+    for planned in plan:
+        stop = planned.first_frame + planned.num_frames
+        expected = everything[planned.first_frame : stop]
+        assert planned.first_pts == expected[0].pts
+        found = read_frames(clip, planned.first_frame, stop, start_pts=planned.first_pts)
+        for frame, wanted in zip(found, expected, strict=True):
+            assert frame.pts == wanted.pts
+            np.testing.assert_array_equal(frame.rgb_HWC, wanted.rgb_HWC)
 
 
 def test_repaired_times_are_not_seekable(tmp_path: Path) -> None:
