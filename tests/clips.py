@@ -29,6 +29,7 @@ class Sound:
     offset_seconds: float = 0.0
     layout: str = "stereo"
     language: str = ""
+    options: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +149,8 @@ def _tag(target: Any, tags: Tags) -> None:
 
 
 def _add_sound(output: OutputContainer, sound: Sound) -> AudioStream:
-    stream = cast("AudioStream", output.add_stream(sound.codec, rate=sound.rate))
+    options = dict(sound.options)
+    stream = cast("AudioStream", output.add_stream(sound.codec, rate=sound.rate, options=options))
     stream.codec_context.layout = sound.layout
     if sound.language:
         stream.metadata["language"] = sound.language

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hypernet.video.probe import probe
 from hypernet.video.reader import read_frames
 from hypernet.video.writer import WriteReport, write_video
 from tests.clips import Sound, make_clip
+from tests.unit.hypernet.video.containers import rewrite_boxes
 
 MILLISECOND = Fraction(1, 1000)
 
@@ -31,6 +33,7 @@ class Heard:
     pts: Fraction
     duration: Fraction
     skip: bytes
+    hidden: bool
 
 
 def tracks_of(path: Path) -> list[list[Heard]]:
@@ -43,6 +46,7 @@ def tracks_of(path: Path) -> list[list[Heard]]:
                     pts=packet.pts * packet.time_base,
                     duration=(packet.duration or 0) * packet.time_base,
                     skip=bytes(packet.get_sidedata("skip_samples")),
+                    hidden=packet.is_discard,
                 )
                 tracks[packet.stream_index].append(heard)
         return list(tracks.values())
@@ -163,6 +167,41 @@ def test_trimming_at_the_end_survives(tmp_path: Path) -> None:
     assert any(packet.skip for packet in tracks_of(source)[0][1:])
     copy_to(tmp_path / "b.mkv", source)
     assert tracks_of(tmp_path / "b.mkv") == tracks_of(source)
+
+
+def test_vorbis(tmp_path: Path) -> None:
+    sound = Sound(codec="vorbis", rate=44100, options=(("strict", "experimental"),))
+    source = make_clip(tmp_path / "a.mkv", audio=[sound])
+    copy_to(tmp_path / "b.mkv", source)
+    assert tracks_of(tmp_path / "b.mkv") == tracks_of(source)
+    copy_to(tmp_path / "b.mp4", source)
+    (before,), (after,) = tracks_of(source), tracks_of(tmp_path / "b.mp4")
+    assert [packet.data for packet in after] == [packet.data for packet in before]
+
+
+def test_packets_that_an_edit_list_hides_stay_hidden(tmp_path: Path) -> None:
+    def hide_0_3_to_0_6_seconds(kind: bytes, body: bytes) -> bytes:
+        if kind != b"elst":
+            return body
+        _, start, rate = struct.unpack(">3i", body[8:20])
+        unit = 48000 if start else 12800  # only the sound has priming to skip
+        edits = (300, start, rate), (400, start + unit * 6 // 10, rate)
+        return struct.pack(">II", 0, 2) + b"".join(struct.pack(">3i", *edit) for edit in edits)
+
+    source = make_clip(
+        tmp_path / "a.mp4", num_frames=25, audio=[Sound(seconds=1)], codec_options={"bf": "0"}
+    )
+    source.write_bytes(rewrite_boxes(source.read_bytes(), hide_0_3_to_0_6_seconds))
+    copy_to(tmp_path / "b.mp4", source)
+    (before,), (after,) = tracks_of(source), tracks_of(tmp_path / "b.mp4")
+    assert len(before) > len(after)
+    kept = before[:1] + [packet for packet in before if not packet.hidden]  # the first one primes
+    assert [(packet.data, packet.pts) for packet in after] == [
+        (packet.data, packet.pts) for packet in kept
+    ]
+    assert sound_samples(tmp_path / "b.mp4").shape == sound_samples(source).shape
+    times = [[frame.pts for frame in read_frames(path)] for path in (source, tmp_path / "b.mp4")]
+    assert times[0] == times[1]
 
 
 def test_a_negative_start_of_the_video_moves_the_sound_too(tmp_path: Path) -> None:
