@@ -69,6 +69,7 @@ def decode(
     """Decode a stream into a video file or pictures."""
     from encoder_service.cli.report import decode_progress
     from hypernet.decoding import open_stream
+    from hypernet.errors import InvalidSettings
     from hypernet.plan import EncodeSettings
     from hypernet.video.writer import write_video
 
@@ -77,6 +78,8 @@ def decode(
     with open_stream(source, device=EncodeSettings(device=device).torch_device()) as stream:
         total = stream.header.num_frames
         stop = min(total, total if stop is None else stop)
+        if start >= stop:
+            raise InvalidSettings(f"--frames {frames}: the stream ends at frame {total - 1}")
         audio = stream.reader.audio() if stop - start == total else None
         with decode_progress(stream.frames(start, stop), stop - start) as decoded:
             report = write_video(output, decoded, stream.info, audio, size=scaled)
