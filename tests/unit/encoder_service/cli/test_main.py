@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from encoder_service.cli import process
+from encoder_service.cli.main import EXIT_STATUS, exit_status
+from encoder_service.cli.options import parse_frames, parse_size
+from hypernet import errors
+from hypernet.errors import Cancelled, HypernetError, InvalidSettings
+from tests.unit.encoder_service.cli.conftest import Command
+
+STATUS = {
+    "InvalidSettings": 2,
+    "UnreadableInput": 3,
+    "UnreadableVideo": 3,
+    "UnsupportedVideo": 3,
+    "InvalidStream": 3,
+    "MissingDecodeFile": 3,
+    "OutputNotWritable": 5,
+    "Cancelled": 130,
+    "EncodeFailed": 1,
+    "HypernetError": 1,
+}
+
+
+def test_every_error_has_its_documented_status() -> None:
+    kinds = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, HypernetError)
+    }
+    assert {name: exit_status(kind("why")) for name, kind in kinds.items()} == STATUS
+    assert EXIT_STATUS[-1][0] is HypernetError
+
+
+def test_without_a_command_help_is_shown(nrv: Command) -> None:
+    outcome = nrv()
+    assert outcome.status == 2
+    for command in ("encode", "decode", "inspect", "compare", "doctor", "bench"):
+        assert command in outcome.out
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "inspect", "compare", "doctor"])
+def test_every_command_explains_itself(nrv: Command, command: str) -> None:
+    outcome = nrv(command, "--help")
+    assert outcome.status == 0
+    assert "--json" in outcome.out or command == "decode"
+
+
+def test_an_unknown_command(nrv: Command) -> None:
+    outcome = nrv("frobnicate")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "frobnicate" in outcome.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_unwind_like_errors(nrv: Command, number: signal.Signals) -> None:
+    nrv("--help")
+    with pytest.raises(Cancelled, match="nothing was written"):
+        os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(None, (0, None)), ("3:7", (3, 7)), (":7", (0, 7)), ("3:", (3, None)), (":", (0, None))],
+)
+def test_frames(text: str | None, expected: tuple[int, int | None]) -> None:
+    assert parse_frames(text) == expected
+
+
+def test_sizes() -> None:
+    assert parse_size(None) is None
+    assert parse_size("640x360") == (640, 360)
+    assert parse_size("1x8192") == (1, 8192)
+
+
+@pytest.mark.parametrize("text", ["", "3", "a:b", "3:3", "7:3", "-1:3", "1:2:3", "0:0"])
+def test_wrong_frames(text: str) -> None:
+    _refused(parse_frames, text)
+
+
+@pytest.mark.parametrize("text", ["", "640", "0x10", "10x0", "8193x10", "10x-3", "axb", "1x2x3"])
+def test_wrong_sizes(text: str) -> None:
+    _refused(parse_size, text)
+
+
+def _refused(parse: Callable[[str], object], text: str) -> None:
+    with pytest.raises(InvalidSettings, match="--"):
+        parse(text)
+
+
+def test_the_process_began_before_now() -> None:
+    assert process.started() < process._IMPORTED < time.monotonic()
