@@ -100,8 +100,9 @@ def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
         read_rows(tmp_path / "missing.tsv")
     with pytest.raises(OutputNotWritable):
         Table(tmp_path, "abc")
+    (tmp_path / "file").touch()
     with pytest.raises(OutputNotWritable):
-        write_tsv(tmp_path / "missing" / "a.tsv", ["a"], [])
+        write_tsv(tmp_path / "file" / "a.tsv", ["a"], [])
 
 
 def test_tabs_in_names_do_not_break_the_table(tmp_path: Path) -> None:
