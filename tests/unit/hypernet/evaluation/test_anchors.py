@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def test_encoders_write_nothing_to_the_terminal(
     anchor.encode(source, tmp_path / "out.mp4", 40)
 
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="Linux only")
+def test_the_caller_is_not_left_in_real_time_scheduling(source: Path, tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    SVT_AV1.encode(source, tmp_path / "out.mp4", 40)
+    assert os.sched_getscheduler(0) == before
 
 
 def test_a_slower_preset_is_another_encoder(source: Path, tmp_path: Path) -> None:
