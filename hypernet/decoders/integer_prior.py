@@ -87,7 +87,8 @@ class Prediction:
 
 def round_through(x: Tensor) -> Tensor:
     """Round half up; gradients pass as if nothing happened."""
-    return x + (torch.floor(x + 0.5) - x).detach()
+    rounded = torch.floor(x + 0.5)
+    return x + (rounded - x).detach() if torch.is_grad_enabled() else rounded
 
 
 def table_scale(table: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
 """Tubelet symbols of one clip <-> range coder bytes, with the learned prior.
 
-Encoder and decoder walk the same stages; each stage's tables and means depend only on integers
-that the decoder has by then. A symbol whose table says that it can hardly differ from its mean is
-not coded at all: it *is* its mean, which is what keeps entropy decoding fast.
+Encoder and decoder walk the same stages; each stage's means and scales depend only on integers that
+the decoder has by then. What a clip's scales are worth is its own affair: the clip starts with the
+table that codes best what the prior expects at each scale, which corrects a prior that is too sure
+or not sure enough of this clip for a few bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,28 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypernet.bitstream.entropy import SymbolDecoder, SymbolEncoder
-from hypernet.bitstream.tables import LAPLACE_SHAPE, NUM_SCALES
+from hypernet.bitstream.tables import LAPLACE_SHAPE, NUM_SCALES, cost_table
 from hypernet.decoders.integer_prior import IntegerPrior, Prediction, even_cells
 from hypernet.errors import InvalidStream
 
-UNCODED_TABLES = 12
-"""Tables below this promise less than one departure in 400 symbols. Their symbols are not coded,
-unless one departs by more than one: then the clip starts with a lower bound for all of it."""
-BOUND_BITS = 6
-FIRST_TABLE = np.uint16(LAPLACE_SHAPE * NUM_SCALES)
+SCALE_BITS = 6
+TABLE_BITS = 10
+FIRST_TABLE = LAPLACE_SHAPE * NUM_SCALES
 MAX_SYMBOL = 1 << 20
 """Beyond this float32 convolutions of symbols and means would no longer be exact integers."""
 
 Symbols = Mapping[str, NDArray[np.int32]]
 _Exchange = Callable[["_Place", Prediction], NDArray[np.int32]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class CodedClip:
-    """Bytes of a clip, and the symbols that they decode to (uncoded ones set to their means)."""
-
-    data: bytes
-    symbols: dict[str, NDArray[np.int32]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -56,55 +47,36 @@ class _Place:
 
 def encode_clip(
     prior: IntegerPrior, step_index: int, symbols: Symbols, reference: Symbols | None
-) -> CodedClip:
+) -> bytes:
     """Code the ``tiles`` and the ``grid`` of a clip.
 
     Args:
         prior: of the decode file.
         step_index: quantisation step of the segment, on the stream's grid.
         symbols: int32 ``(C, h, w)`` by name.
-        reference: final symbols of an earlier clip of the same size, None for a key clip.
+        reference: symbols of an earlier clip of the same size, None for a key clip.
+
+    Raises:
+        InvalidStream: a symbol is too large to be coded.
     """
-    bound = UNCODED_TABLES
-    while True:
-        try:
-            return _encode(prior, step_index, symbols, reference, bound)
-        except _Lost as lost:
-            bound = lost.scale
-
-
-class _Lost(Exception):
-    """A symbol that would not be coded is far from its mean; its scale index must be coded."""
-
-    def __init__(self, scale: int) -> None:
-        super().__init__(scale)
-        self.scale = scale
-
-
-def _encode(
-    prior: IntegerPrior,
-    step_index: int,
-    symbols: Symbols,
-    reference: Symbols | None,
-    bound: int,
-) -> CodedClip:
-    encoder = SymbolEncoder()
-    encoder.encode_bits(bound, BOUND_BITS)
+    if max(int(np.abs(values).max(initial=0)) for values in symbols.values()) > MAX_SYMBOL:
+        raise InvalidStream(f"a symbol exceeds {MAX_SYMBOL}: use a larger step")
+    stages: list[tuple[NDArray[np.int32], NDArray[np.uint16]]] = []
 
     def exchange(place: _Place, prediction: Prediction) -> NDArray[np.int32]:
         mean, scale = _split(prediction, place)
-        coded = scale >= bound
-        wanted = place.of(symbols[place.name]).clip(-MAX_SYMBOL, MAX_SYMBOL)
-        lost = ~coded & (np.abs(wanted - mean) > 1)
-        if lost.any():
-            raise _Lost(int(scale[lost].min()))
-        final = np.where(coded, wanted, mean)
-        encoder.encode((final - mean)[coded], scale[coded] + FIRST_TABLE)
-        return final
+        values = place.of(symbols[place.name])
+        stages.append((values - mean, scale))
+        return values
 
     shapes = {name: values.shape for name, values in symbols.items()}
-    final = _walk(prior, step_index, shapes, reference, exchange)
-    return CodedClip(data=encoder.finish(), symbols=final)
+    _walk(prior, step_index, shapes, reference, exchange)
+    encoder = SymbolEncoder()
+    tables = _best_tables(stages)
+    _encode_tables(encoder, tables, np.concatenate([scale for _, scale in stages]))
+    for residual, scale in stages:
+        encoder.encode(residual, tables[scale])
+    return encoder.finish()
 
 
 def decode_clip(
@@ -114,19 +86,17 @@ def decode_clip(
     shapes: Mapping[str, tuple[int, ...]],
     reference: Symbols | None,
 ) -> dict[str, NDArray[np.int32]]:
-    """The symbols that ``encode_clip`` returned for the same arguments.
+    """The symbols that ``encode_clip`` was given with the same arguments.
 
     Raises:
         InvalidStream: the data cannot come from an encoder.
     """
     decoder = SymbolDecoder(data)
-    bound = decoder.decode_bits(BOUND_BITS)
+    tables = _decode_tables(decoder)
 
     def exchange(place: _Place, prediction: Prediction) -> NDArray[np.int32]:
         mean, scale = _split(prediction, place)
-        coded = scale >= bound
-        values = mean.astype(np.int64)
-        values[coded] += decoder.decode(scale[coded] + FIRST_TABLE, int(coded.sum()))
+        values = mean + decoder.decode(tables[scale], scale.size).astype(np.int64)
         if values.size and int(np.abs(values).max()) > MAX_SYMBOL:
             raise InvalidStream(f"{place.name}: a symbol exceeds {MAX_SYMBOL}")
         return values.astype(np.int32)
@@ -134,6 +104,39 @@ def decode_clip(
     symbols = _walk(prior, step_index, shapes, reference, exchange)
     decoder.finish()
     return symbols
+
+
+def _best_tables(
+    stages: Sequence[tuple[NDArray[np.int32], NDArray[np.uint16]]],
+) -> NDArray[np.uint16]:
+    """The table that codes a clip's residuals in fewest bits, for each scale of the prior."""
+    costs = cost_table()
+    tables = np.arange(NUM_SCALES, dtype=np.uint16) + np.uint16(FIRST_TABLE)
+    sizes = np.concatenate([np.abs(residual) for residual, _ in stages]).clip(max=len(costs) - 1)
+    scales = np.concatenate([scale for _, scale in stages])
+    for scale in np.unique(scales):
+        counts = np.bincount(sizes[scales == scale])
+        tables[scale] = np.argmin(counts @ costs[: len(counts)])
+    return tables
+
+
+def _encode_tables(
+    encoder: SymbolEncoder, tables: NDArray[np.uint16], scales: NDArray[np.uint16]
+) -> None:
+    """Tables of the scales that occur, as one range."""
+    first, last = int(scales.min()), int(scales.max())
+    encoder.encode_bits(first, SCALE_BITS)
+    encoder.encode_bits(last, SCALE_BITS)
+    for table in tables[first : last + 1]:
+        encoder.encode_bits(int(table), TABLE_BITS)
+
+
+def _decode_tables(decoder: SymbolDecoder) -> NDArray[np.uint16]:
+    tables = np.full(NUM_SCALES, FIRST_TABLE, dtype=np.uint16)
+    first, last = decoder.decode_bits(SCALE_BITS), decoder.decode_bits(SCALE_BITS)
+    for scale in range(first, last + 1):
+        tables[scale] = decoder.decode_bits(TABLE_BITS)
+    return tables
 
 
 def _split(prediction: Prediction, place: _Place) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hypernet.bitstream.steps import step_size
 from hypernet.decoders.decode_file import DecodeFile
-from hypernet.decoders.learned_coding import CodedClip, Symbols, encode_clip
+from hypernet.decoders.learned_coding import Symbols, encode_clip
 from hypernet.decoders.tubelet import CLIP_FRAMES, Tubelet
 from hypernet.predictor.predictor import SEGMENT_REFERENCES, PredictedClip, Predictor
 from hypernet.training.losses import symbol_bits
@@ -63,20 +63,21 @@ def score_video(
     """
     frames = read_rgb(path, max_frames)
     decode_file = predictor.decode_file
-    coded: list[CodedClip] = []
+    sent: list[PredictedClip] = []
     psnr: list[float] = []
-    tile_bits = 0.0
+    num_bytes, tile_bits = 0, 0.0
     for number, start in enumerate(range(0, len(frames), CLIP_FRAMES)):
         clip = torch.from_numpy(frames[start : start + CLIP_FRAMES]).permute(0, 3, 1, 2)
         predicted = predictor.predict(clip, quality)
         place = number % len(references)
         back = references[place]
-        reference = None if back is None else coded[number - place + back].symbols
-        result = encode_clip(decode_file.prior, predicted.step_index, predicted.symbols, reference)
+        reference = None if back is None else sent[number - place + back].symbols
+        num_bytes += len(
+            encode_clip(decode_file.prior, predicted.step_index, predicted.symbols, reference)
+        )
         tile_bits += _tile_bits(decode_file, predicted, reference)
-        coded.append(result)
-        psnr += _psnr(decode(decode_file, result, predicted.step_index, clip, mean_tiles), clip)
-    num_bytes = sum(len(clip.data) for clip in coded)
+        sent.append(predicted)
+        psnr += _psnr(decode(decode_file, predicted, clip, mean_tiles), clip)
     return ClipScore(
         name=path.stem,
         psnr_db=float(np.mean(psnr)),
@@ -100,16 +101,15 @@ def _tile_bits(
 
 def decode(
     decode_file: DecodeFile,
-    coded: CodedClip,
-    step_index: int,
+    predicted: PredictedClip,
     clip: Tensor,
     mean_tiles: Tensor | None = None,
 ) -> Tensor:
-    """Frames of coded symbols, uint8, shaped like ``clip``."""
+    """Frames of predicted symbols, uint8, shaped like ``clip``."""
     shape = ClipShape(frames=clip.shape[0], height=clip.shape[2], width=clip.shape[3])
     decoder = Tubelet(decode_file.config, shape, decode_file.base)
-    step = step_size(step_index)
-    weights = {n: torch.from_numpy(s).float() * step for n, s in coded.symbols.items()}
+    step = step_size(predicted.step_index)
+    weights = {n: torch.from_numpy(s).float() * step for n, s in predicted.symbols.items()}
     if mean_tiles is not None:
         weights["tiles"] = mean_tiles[:, None, None].expand_as(weights["tiles"])
     with torch.inference_mode():

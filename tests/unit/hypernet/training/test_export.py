@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hypernet.bitstream.steps import step_size
-from hypernet.decoders.learned_coding import decode_clip
+from hypernet.decoders.learned_coding import decode_clip, encode_clip
 from hypernet.errors import InvalidSettings, OutputNotWritable
 from hypernet.predictor.predictor import load_predictor
 from hypernet.training.export import ExportedModel, export_model
@@ -56,13 +56,11 @@ def test_exported_files_encode_and_decode(exported: ExportedModel) -> None:
     clip = torch.randint(0, 256, (8, 3, 40, 72), dtype=torch.uint8)
     predicted = predictor.predict(clip, 50)
     prior = predictor.decode_file.prior
-    from hypernet.decoders.learned_coding import encode_clip
-
     coded = encode_clip(prior, predicted.step_index, predicted.symbols, None)
-    shapes = {name: values.shape for name, values in coded.symbols.items()}
-    decoded = decode_clip(prior, predicted.step_index, coded.data, shapes, None)
+    shapes = {name: values.shape for name, values in predicted.symbols.items()}
+    decoded = decode_clip(prior, predicted.step_index, coded, shapes, None)
     for name, values in decoded.items():
-        np.testing.assert_array_equal(values, coded.symbols[name])
+        np.testing.assert_array_equal(values, predicted.symbols[name])
     assert step_size(predicted.step_index) > 0
 
 
