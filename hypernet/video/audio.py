@@ -122,7 +122,7 @@ def _keep(track: _Track, packet: Packet[Any]) -> None:
     if packet.has_sidedata("skip_samples"):
         side_data = bytes(packet.get_sidedata("skip_samples"))
         skip_start, skip_end, _, _ = SKIP_SAMPLES.unpack(side_data)
-    pts = NO_TIME if packet.pts is None else packet.pts
+    pts = NO_TIME if packet.pts is None else max(packet.pts, dts)
     times = (pts, dts, max(0, packet.duration or 0))
     flags = (int(packet.is_keyframe), skip_start, skip_end, int(packet.is_discard))
     track.rows.append((packet.size, *times, *flags))

@@ -35,6 +35,7 @@ MAX_PACKETS = 1 << 21
 MAX_CARRIER_BYTES = 1 << 22
 _MAX_TABLE_BYTES = 1 << 26
 _MAX_TIME = 1 << 60
+_MAX_TERM = (1 << 31) - 1  # of a time base
 
 _HEAD = struct.Struct("<4sBB")
 _MAGIC, _VERSION = b"NRVA", 1
@@ -121,8 +122,10 @@ def unpack_audio(blob: bytes) -> tuple[AudioTrack, ...]:
 
 def _unpack_track(fields: _Fields) -> AudioTrack:
     carrier, numerator, denominator = fields.unpack("<BII")
-    if carrier >= len(CARRIERS) or not numerator or not denominator:
-        raise InvalidStream("an audio track has an unknown carrier or a time base of zero")
+    if carrier >= len(CARRIERS):
+        raise InvalidStream(f"an audio track has the unknown carrier format {carrier}")
+    if not 1 <= numerator <= _MAX_TERM or not 1 <= denominator <= _MAX_TERM:
+        raise InvalidStream(f"an audio track has the time base {numerator}/{denominator}")
     language = fields.take(fields.unpack("<B")[0])
     carrier_bytes = fields.take(fields.unpack("<I")[0], MAX_CARRIER_BYTES)
     num_packets, table_bytes = fields.unpack("<II")

@@ -9,14 +9,19 @@ from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
+import av
 import av.error
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet, PacketSideData, packet_sidedata_type_from_literal
 
 from hypernet.errors import InvalidStream, UnreadableVideo
-from hypernet.video.audio import SKIP_SAMPLES, carry, open_carrier
+from hypernet.video.audio import SKIP_SAMPLES, open_carrier
 from hypernet.video.audio_blob import AudioPacket, AudioTrack, unpack_audio
+from hypernet.video.sink import Nowhere
+
+#: Option of a muxer: leave negative times alone instead of moving everything.
+AS_THEY_ARE = {"avoid_negative_ts": "disabled"}
 
 if TYPE_CHECKING:
     _Timed = tuple[Fraction, int, Packet[Any]]
@@ -65,15 +70,28 @@ class AudioOutput:
             template = self._stack.enter_context(open_carrier(track.carrier, track.carrier_format))
         except UnreadableVideo as error:
             raise InvalidStream(f"audio track {number}: {error}") from error
+        shift = round(shift_seconds / track.time_base)
         container = self._output.format.name
-        if carry(template, next(track.packets()).data, container) is None:
+        if not _fits(track, template, container, shift):
             name = template.codec_context.name
             self.dropped.append(f"audio track {number} ({name}) does not fit into {container}")
             return iter(())
         stream = self._output.add_stream_from_template(template, opaque=True)
         if track.language:
             stream.metadata["language"] = track.language
-        return _timed(track, number, stream, round(shift_seconds / track.time_base))
+        return _timed(track, number, stream, shift)
+
+
+def _fits(track: AudioTrack, template: AudioStream, container: str, shift: int) -> bool:
+    """Rehearse: a muxer may refuse a codec, or times, only after it has accepted many packets."""
+    try:
+        with av.open(Nowhere(), "w", format=container, container_options=AS_THEY_ARE) as output:
+            stream = output.add_stream_from_template(template, opaque=True)
+            for _, _, packet in _timed(track, 0, stream, shift):
+                output.mux(packet)
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def _timed(track: AudioTrack, number: int, stream: AudioStream, shift: int) -> Iterator[_Timed]:

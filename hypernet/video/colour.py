@@ -87,7 +87,8 @@ def writable_colour(colour: Colour, *, rgb: bool) -> Colour:
     if rgb:
         matrix, full = RGB_MATRIX, True
     else:
-        matrix = _BT709 if colour.matrix == RGB_MATRIX else colour.matrix
+        known = colour.matrix if colour.matrix in MATRICES else UNSPECIFIED
+        matrix = _BT709 if known == RGB_MATRIX else known
         full = colour.full_range and colour.matrix != RGB_MATRIX
     return Colour(
         primaries=colour.primaries, transfer=colour.transfer, matrix=matrix, full_range=full

@@ -22,6 +22,7 @@ from hypernet.video.demux import open_video
 from hypernet.video.probe import estimate_frames, refuse_frame
 
 _ASSUMED_RATE = 25
+_MAX_SECONDS = 1 << 30
 _WHOLE = 0.9  # of the frames that the container claims; claims are rough
 
 
@@ -60,7 +61,8 @@ def read_frames(
     """Frames ``start <= n < stop`` in presentation order, with strictly increasing timestamps.
 
     A frame's time is the container's presentation time, or else its decoding time. A frame without
-    either, or not later than the previous one, is shown one nominal frame duration after that.
+    either, not later than the previous one, or decades away (damage), is shown one nominal frame
+    duration after the previous one.
     Frames that do not decode are left out and counted; a file that ends early yields what it holds.
     ``start_pts``, the timestamp of frame ``start`` as the container gives it, allows seeking; where
     a seek cannot be proven exact, decoding starts at the beginning.
@@ -181,12 +183,15 @@ class _Clock:
 
     def __init__(self, stream: VideoStream, report: ReadReport) -> None:
         rate = stream.average_rate or Fraction(_ASSUMED_RATE)
-        self._step = max(1, round(1 / (rate * (stream.time_base or Fraction(1, 1000)))))
+        unit = stream.time_base or Fraction(1, 1000)
+        self._step = max(1, round(1 / (rate * unit)))
+        self._latest = int(_MAX_SECONDS / unit)
         self._previous: int | None = None
         self._report = report
 
     def tick(self, pts: int | None) -> int:
-        if pts is None or (self._previous is not None and pts <= self._previous):
+        floor = -self._latest if self._previous is None else self._previous
+        if pts is None or not floor < pts < self._latest:
             self._report.repaired_timestamps += 1
             pts = 0 if self._previous is None else self._previous + self._step
         self._previous = pts

@@ -1,8 +1,31 @@
-"""Between a muxer and a file: a failed write is remembered, and raised where it can be handled."""
+"""Where muxers write: a file whose errors wait until they can be handled, and nowhere at all."""
 
 from __future__ import annotations
 
 from typing import BinaryIO
+
+
+class Nowhere:
+    """A seekable file that keeps nothing, to learn whether something could be written."""
+
+    def __init__(self) -> None:
+        self._position = 0
+        self._size = 0
+
+    def write(self, data: bytes) -> int:
+        """Take note of the length."""
+        self._position += len(data)
+        self._size = max(self._size, self._position)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move, as a file does."""
+        self._position = offset + (0, self._position, self._size)[whence]
+        return self._position
+
+    def tell(self) -> int:
+        """The position."""
+        return self._position
 
 
 class Sink:

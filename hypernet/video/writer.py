@@ -18,8 +18,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from hypernet.bitstream.output import atomic_output
-from hypernet.errors import EncodeFailed, InvalidSettings, OutputNotWritable
-from hypernet.video.audio_output import AudioOutput
+from hypernet.errors import EncodeFailed, InvalidSettings, InvalidStream, OutputNotWritable
+from hypernet.video.audio_output import AS_THEY_ARE, AudioOutput
 from hypernet.video.colour import frame_from_rgb, tag, writable_colour
 from hypernet.video.demux import BITEXACT
 from hypernet.video.matroska import set_display_aspect
@@ -29,6 +29,9 @@ from hypernet.video.reader import Frame
 from hypernet.video.sink import Sink
 
 _ASSUMED_RATE = Fraction(25)
+_MICROSECONDS = 1_000_000
+_MAX_ASPECT = 65535
+_MAX_SECONDS = 1 << 31
 _MIN_TIMESCALE, _MAX_TIMESCALE = 10_000, (1 << 31) - 1
 
 
@@ -167,10 +170,12 @@ class _VideoOutput:
             self._stream.set_display_rotation(-info.rotation)
 
     def write(self, rgb_HWC: NDArray[np.uint8], pts: int) -> None:
+        if pts * self._info.time_base > _MAX_SECONDS:
+            raise InvalidStream(f"a frame is to be shown after {_MAX_SECONDS} seconds or later")
         size = self._info.width, self._info.height
         picture = frame_from_rgb(rgb_HWC, self._stream.pix_fmt or "", self._colour, size)
         picture.time_base = self._unit
-        picture.pts = pts * int(self._info.time_base / self._unit)
+        picture.pts = round(pts * self._info.time_base / self._unit)
         self._output.mux(self._stream.encode(picture))
         self.num_frames += 1
 
@@ -181,8 +186,8 @@ class _VideoOutput:
 def _timing_options(codec: _Codec, info: VideoInfo, sample_rates: list[int]) -> dict[str, str]:
     """Keep times as they are: fine enough units in MP4, no shift of everything in Matroska."""
     if codec is _FFV1:
-        return {"avoid_negative_ts": "disabled", "write_crc32": "0"}
-    units = [_fine_unit(info).denominator, *sample_rates]
+        return AS_THEY_ARE | {"write_crc32": "0"}
+    units = [_fine_unit(info).denominator, *(rate for rate in sample_rates if rate > 0)]
     movie = lcm(*units) if lcm(*units) <= _MAX_TIMESCALE else max(units)
     return {"video_track_timescale": str(units[0]), "movie_timescale": str(movie)}
 
@@ -190,19 +195,25 @@ def _timing_options(codec: _Codec, info: VideoInfo, sample_rates: list[int]) -> 
 def _fine_unit(info: VideoInfo) -> Fraction:
     """A unit that divides the time base and is short beside any frame's duration."""
     denominator = info.time_base.denominator
-    return Fraction(1, denominator * -(-_MIN_TIMESCALE // denominator))
+    fine = denominator * -(-_MIN_TIMESCALE // denominator)
+    return Fraction(1, fine if fine <= _MAX_TIMESCALE else _MICROSECONDS)
 
 
 def _scaled(info: VideoInfo, size: tuple[int, int] | None) -> VideoInfo:
-    if size is None:
-        return info
-    width, height = size
+    """The output's size, and the pixel aspect in terms that every container can hold."""
+    width, height = size or (info.width, info.height)
     aspect = info.pixel_aspect * Fraction(info.width * height, info.height * width)
-    return replace(info, width=width, height=height, pixel_aspect=aspect.limit_denominator(65535))
+    aspect = min(max(aspect, Fraction(1, _MAX_ASPECT)), Fraction(_MAX_ASPECT))
+    if aspect > 1:
+        aspect = 1 / (1 / aspect).limit_denominator(_MAX_ASPECT)
+    return replace(
+        info, width=width, height=height, pixel_aspect=aspect.limit_denominator(_MAX_ASPECT)
+    )
 
 
 def _rate(info: VideoInfo) -> Fraction:
-    return (info.frame_rate or _ASSUMED_RATE).limit_denominator(1 << 20)
+    rate = min(max(info.frame_rate or _ASSUMED_RATE, Fraction(1, 10_000)), Fraction(10_000))
+    return rate.limit_denominator(1 << 20)
 
 
 def _report(num_frames: int, audio: bytes | None, format_name: str) -> WriteReport:

@@ -301,6 +301,22 @@ def test_a_hostile_carrier_is_an_invalid_stream(tmp_path: Path) -> None:
             assert not (tmp_path / "c.mp4").exists()
 
 
+@pytest.mark.parametrize("target", ["b.mp4", "b.mkv"])
+def test_times_that_a_muxer_refuses_cost_the_track_only(target: str, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", audio=[Sound(), Sound(language="eng")])
+    good, other = unpack_audio(extract_audio(source) or b"")
+    table = other.table_NC.copy()
+    table[5:, 1:3] += 1 << 59
+    other = dataclasses.replace(other, table_NC=table, time_base=Fraction(1, (1 << 31) - 1))
+    report = write_video(
+        tmp_path / target, read_frames(source), probe(source), pack_audio((other, good))
+    )
+    tracks = tracks_of(tmp_path / target)
+    assert len(tracks) + len(report.dropped) == 2
+    assert [packet.data for packet in tracks[-1]] == [p.data for p in good.packets()]
+    assert report.num_frames == len(list(read_frames(tmp_path / target))) == 10
+
+
 def test_mutated_carriers_never_fail_otherwise(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", num_frames=1, audio=[Sound(seconds=0.1)])
     info, frames = probe(source), list(read_frames(source))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import random
 import struct
 from collections.abc import Callable
 from fractions import Fraction
@@ -178,6 +179,21 @@ def test_a_raw_stream_gets_times_at_its_rate(tmp_path: Path) -> None:
     assert report.repaired_timestamps == 12
 
 
+def test_times_that_are_decades_away_are_repaired(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.ivf", codec="libvpx-vp9", num_frames=5)
+    data = bytearray(clip.read_bytes())
+    position = 32
+    for number in range(5):
+        size, _ = struct.unpack_from("<IQ", data, position)
+        if number in {0, 3}:
+            struct.pack_into("<Q", data, position + 4, (1 << 62) + number)
+        position += 12 + size
+    clip.write_bytes(data)
+    report = ReadReport()
+    assert numbers(list(read_frames(clip, report=report))) == [0, 512, 1024, 1536, 2048]
+    assert report.repaired_timestamps == 2
+
+
 def test_avi_has_only_decoding_times(tmp_path: Path) -> None:
     clip = make_clip(
         tmp_path / "a.avi", num_frames=20, codec_options=B_FRAMES, time_base=Fraction(1, 25)
@@ -318,3 +334,23 @@ def test_frames_are_not_kept(tmp_path: Path) -> None:
     assert sum(1 for _ in frames) == 240
     # Keeping them would take 53 MiB.
     assert resident_bytes() - settled < 10 << 20
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts", "a.mpg"])
+def test_mutants_are_read_or_refused(name: str, tmp_path: Path) -> None:
+    codec = {"a.mp4": "libx264", "a.mkv": "libx264", "a.ts": "libx264"}.get(name, "mpeg2video")
+    clip = make_clip(tmp_path / name, codec=codec, num_frames=3, time_base=Fraction(1, 25))
+    data = clip.read_bytes()
+    rng = random.Random(0)
+    outcomes = set()
+    for _ in range(60):
+        mutant = bytearray(data)
+        for _ in range(rng.choice((1, 4, 16))):
+            mutant[rng.randrange(min(len(data), rng.choice((200, 10**6))))] = rng.randrange(256)
+        clip.write_bytes(mutant)
+        try:
+            probe(clip)
+            outcomes.add(len(list(read_frames(clip))) > 0)
+        except UnreadableInput:
+            outcomes.add(False)
+    assert outcomes == {True, False}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hypernet.video.sink import Sink
+from hypernet.video.sink import Nowhere, Sink
 
 
 def test_a_sink_is_a_file() -> None:
@@ -41,3 +41,11 @@ def test_an_error_while_moving_is_kept() -> None:
     assert sink.seek(1) == 0
     with pytest.raises(OSError, match="No space left for 1 0"):
         sink.check()
+
+
+def test_nowhere_moves_like_a_file() -> None:
+    nowhere, file = Nowhere(), io.BytesIO()
+    for move in ((0, 0), (3, 0), (-1, 1), (-2, 2), (9, 0)):
+        assert nowhere.write(b"hello") == file.write(b"hello")
+        assert nowhere.seek(*move) == file.seek(*move)
+        assert nowhere.tell() == file.tell()

@@ -9,12 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hypernet.errors import Cancelled, EncodeFailed, InvalidSettings, OutputNotWritable
+from hypernet.errors import (
+    Cancelled,
+    EncodeFailed,
+    InvalidSettings,
+    InvalidStream,
+    OutputNotWritable,
+)
 from hypernet.video.audio import extract_audio
 from hypernet.video.colour import Colour
 from hypernet.video.probe import VideoInfo, probe
@@ -228,6 +235,39 @@ def test_a_source_round_trip_through_lossless_matroska(tmp_path: Path) -> None:
     write_video(tmp_path / "b.mkv", read_frames(source), probe(source), extract_audio(source))
     for frame, copy in zip(read_frames(source), read_frames(tmp_path / "b.mkv"), strict=True):
         np.testing.assert_array_equal(copy.rgb_HWC, frame.rgb_HWC)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.y4m"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pixel_aspect": Fraction(1, (1 << 32) - 1)},
+        {"pixel_aspect": Fraction((1 << 32) - 1)},
+        {"pixel_aspect": Fraction((1 << 32) - 1, (1 << 32) - 2)},
+        {"time_base": Fraction(1, (1 << 32) - 1)},
+        {"time_base": Fraction((1 << 32) - 2, (1 << 32) - 1)},
+        {"frame_rate": Fraction(1, 10**9)},
+        {"frame_rate": Fraction(10**9)},
+        {"colour": Colour(matrix=200)},
+        {"colour": Colour(primaries=255, transfer=255, matrix=8)},
+    ],
+)
+def test_headers_at_the_limits_are_written(
+    name: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    info = dataclasses.replace(INFO, **changes)
+    write_video(tmp_path / name, frames_of([0, 512]), info)
+    assert len(list(read_frames(tmp_path / name))) == 2
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+@pytest.mark.parametrize("pts", [[0, 1 << 62], [-(1 << 63), 0], [(1 << 63) - 1]])
+def test_times_beyond_the_limits_are_an_invalid_stream(
+    name: str, pts: list[int], tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidStream, match="seconds or later"):
+        write_video(tmp_path / name, frames_of(pts), INFO)
+    assert leftovers(tmp_path) == []
 
 
 TARGETS = ["a.mp4", "a.mkv", "a.y4m", "a/"]
