@@ -10,7 +10,8 @@ from typing import NoReturn
 
 import typer
 
-from encoder_service.cli import bench, local
+from encoder_service.cli import admin, bench, local
+from encoder_service.errors import InvalidConfiguration, InvalidRequest, ServiceError
 from hypernet.errors import (
     Cancelled,
     HypernetError,
@@ -19,12 +20,15 @@ from hypernet.errors import (
     UnreadableInput,
 )
 
-EXIT_STATUS: tuple[tuple[type[HypernetError], int], ...] = (
+EXIT_STATUS: tuple[tuple[type[HypernetError | ServiceError], int], ...] = (
     (InvalidSettings, 2),
     (UnreadableInput, 3),
     (OutputNotWritable, 5),
     (Cancelled, 130),
     (HypernetError, 1),
+    (InvalidConfiguration, 2),
+    (InvalidRequest, 2),
+    (ServiceError, 4),
 )
 
 app = typer.Typer(
@@ -35,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 local.register(app)
+admin.register(app)
 app.add_typer(bench.app, name="bench")
 
 
@@ -44,13 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         signal.signal(number, _interrupt)
     try:
         app(args=arguments)
-    except HypernetError as error:
+    except (HypernetError, ServiceError) as error:
         sys.stderr.write(f"nrv: {error}\n")
         sys.exit(exit_status(error))
     sys.exit(0)
 
 
-def exit_status(error: HypernetError) -> int:
+def exit_status(error: HypernetError | ServiceError) -> int:
     """The documented exit status of an error."""
     return next(status for kind, status in EXIT_STATUS if isinstance(error, kind))
 

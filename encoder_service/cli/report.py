@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 if TYPE_CHECKING:
+    from encoder_service.api_keys import ApiKey
+    from encoder_service.serve import Announcement
     from hypernet.codec import EncodeProgress, EncodeResult
 
 T = TypeVar("T")
@@ -61,6 +64,30 @@ def print_encoded(result: EncodeResult, output: Path, *, as_json: bool) -> None:
         typer.echo("the target PSNR was not reached; allow more --steps or --budget", err=True)
 
 
+def print_announcement(said: Announcement, *, as_json: bool) -> None:
+    """Where the service is, and what opens it."""
+    if as_json:
+        print_fields(asdict(said), as_json=True)
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]nrv serves at[/bold] [link]{said.url}[/link], Ctrl-C stops it")
+    console.print(f"  API key  {said.api_key}")
+    console.print(f"  Flower   {said.flower_url}  {said.flower_user} / {said.flower_password}")
+    console.print("in another shell:", style="dim")
+    console.print(f"  export NRV_URL={said.url} NRV_API_KEY={said.api_key}")
+
+
+def print_keys(keys: Sequence[ApiKey], *, as_json: bool) -> None:
+    """One key a line, or one JSON object."""
+    if as_json:
+        shown = [{name: _plain(value) for name, value in asdict(key).items()} for key in keys]
+        print_fields({"keys": shown}, as_json=True)
+        return
+    for key in keys:
+        revoked = f", revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
+        typer.echo(f"{key.id}  {key.name}  (created {key.created_at:%Y-%m-%d}{revoked})")
+
+
 def print_fields(fields: Mapping[str, object], *, as_json: bool) -> None:
     """Names and values, as one JSON object or one line each."""
     if as_json:
@@ -75,6 +102,10 @@ def _text(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _bar(state: str) -> Progress:

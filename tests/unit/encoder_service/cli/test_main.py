@@ -8,8 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from encoder_service.cli import process
-from encoder_service.cli.main import EXIT_STATUS, exit_status
+from encoder_service.cli.main import exit_status
 from encoder_service.cli.options import parse_frames, parse_size
+from encoder_service.errors import (
+    InvalidConfiguration,
+    InvalidRequest,
+    ServiceError,
+    Unauthenticated,
+)
 from hypernet import errors
 from hypernet.errors import Cancelled, HypernetError, InvalidSettings
 from tests.unit.encoder_service.cli.conftest import Command
@@ -35,13 +41,19 @@ def test_every_error_has_its_documented_status() -> None:
         if isinstance(kind, type) and issubclass(kind, HypernetError)
     }
     assert {name: exit_status(kind("why")) for name, kind in kinds.items()} == STATUS
-    assert EXIT_STATUS[-1][0] is HypernetError
+
+
+def test_the_service_has_statuses_of_its_own() -> None:
+    assert exit_status(ServiceError("why")) == 4
+    assert exit_status(Unauthenticated("why")) == 4
+    assert exit_status(InvalidConfiguration("why")) == 2
+    assert exit_status(InvalidRequest("why")) == 2
 
 
 def test_without_a_command_help_is_shown(nrv: Command) -> None:
     outcome = nrv()
     assert outcome.status == 2
-    for command in ("encode", "decode", "inspect", "compare", "doctor", "bench"):
+    for command in ("encode", "decode", "inspect", "compare", "doctor", "bench", "serve", "keys"):
         assert command in outcome.out
 
 
