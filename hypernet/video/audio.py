@@ -22,7 +22,7 @@ from hypernet.errors import UnreadableVideo, UnsupportedVideo
 from hypernet.video.audio_blob import CARRIERS, NO_TIME, AudioTrack, pack_audio
 from hypernet.video.demux import BITEXACT, open_container, refuse_io
 
-MAX_BYTES = 1 << 30
+MAX_BYTES = 960 << 20  # the audio section of a stream has room for 1 GiB, tables included
 SKIP_SAMPLES = struct.Struct("<IIBB")
 
 
@@ -33,6 +33,7 @@ class _Track:
     stream: AudioStream
     adts: av.BitStreamFilterContext | None = None
     first: bytes = b""
+    shown: bool = False
     rows: list[tuple[int, ...]] = field(default_factory=list)
     payload: list[bytes] = field(default_factory=list)
 
@@ -111,8 +112,9 @@ def _strip_adts(track: _Track, packet: Packet[Any]) -> list[Packet[Any]]:
 
 
 def _keep(track: _Track, packet: Packet[Any]) -> None:
-    if packet.is_discard and any(not row[-1] for row in track.rows):
+    if packet.is_discard and track.shown:
         return
+    track.shown |= not packet.is_discard
     previous = track.rows[-1] if track.rows else None
     dts = packet.dts if packet.dts is not None else packet.pts
     if previous is not None and (dts is None or dts <= previous[2]):
@@ -124,8 +126,7 @@ def _keep(track: _Track, packet: Packet[Any]) -> None:
         skip_start, skip_end, _, _ = SKIP_SAMPLES.unpack(side_data)
     pts = NO_TIME if packet.pts is None else max(packet.pts, dts)
     times = (pts, dts, max(0, packet.duration or 0))
-    flags = (int(packet.is_keyframe), skip_start, skip_end, int(packet.is_discard))
-    track.rows.append((packet.size, *times, *flags))
+    track.rows.append((packet.size, *times, int(packet.is_keyframe), skip_start, skip_end))
     track.payload.append(bytes(packet))
 
 
@@ -141,7 +142,7 @@ def _finish(track: _Track) -> AudioTrack | None:
                 carrier=carrier,
                 time_base=track.stream.time_base or Fraction(1, 1000),
                 language=track.stream.language or "",
-                table_NC=np.array(track.rows, dtype=np.int64)[:, :-1],
+                table_NC=np.array(track.rows, dtype=np.int64),
                 payload=b"".join(track.payload),
             )
     return None

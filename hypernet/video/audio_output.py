@@ -6,7 +6,6 @@ import heapq
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import av
@@ -42,6 +41,7 @@ class AudioOutput:
         tracks = unpack_audio(blob) if blob is not None else ()
         queues = [self._add(track, number, shift_seconds) for number, track in enumerate(tracks)]
         self._packets: Iterator[_Timed] = heapq.merge(*queues, key=lambda item: item[:2])
+        self._next = next(self._packets, None)
         self.sample_rates = [s.codec_context.sample_rate for s in output.streams.audio]
 
     def write_until(self, seconds: Fraction | None) -> None:
@@ -50,14 +50,12 @@ class AudioOutput:
         Raises:
             InvalidStream: the muxer does not accept a packet.
         """
-        for timed in self._packets:
-            if seconds is not None and timed[0] > seconds:
-                self._packets = chain([timed], self._packets)
-                return
+        while self._next is not None and (seconds is None or self._next[0] <= seconds):
             try:
-                self._output.mux(timed[2])
+                self._output.mux(self._next[2])
             except (av.error.ArgumentError, av.error.InvalidDataError) as error:
                 raise InvalidStream(f"an audio packet cannot be written: {error}") from error
+            self._next = next(self._packets, None)
 
     def __enter__(self) -> Self:
         return self

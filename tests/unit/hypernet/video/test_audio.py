@@ -16,6 +16,7 @@ import pytest
 from hypernet.errors import HypernetError, InvalidStream, UnreadableVideo, UnsupportedVideo
 from hypernet.video.audio import extract_audio
 from hypernet.video.audio_blob import pack_audio, unpack_audio
+from hypernet.video.audio_output import AudioOutput
 from hypernet.video.probe import probe
 from hypernet.video.reader import read_frames
 from hypernet.video.writer import WriteReport, write_video
@@ -224,6 +225,18 @@ def test_the_same_file_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     for suffix in (".mkv", ".mp4"):
         first, second = (tmp_path / f"{number}{suffix}" for number in range(2))
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_waiting_for_the_sound_costs_nothing(tmp_path: Path) -> None:
+    blob = extract_audio(make_clip(tmp_path / "a.mp4", audio=[Sound(codec="flac")]))
+    with (
+        av.open(str(tmp_path / "b.mkv"), "w") as output,
+        AudioOutput(output, blob, Fraction(100)) as sound,
+    ):
+        for number in range(100_000):
+            sound.write_until(Fraction(number, 1001))
+        sound.write_until(None)
+    assert tracks_of(tmp_path / "b.mkv")[0][0].pts == 100
 
 
 def test_no_sound_no_blob(tmp_path: Path) -> None:
