@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 from encoder_service.cli.report import decode_progress, encode_progress
-from hypernet.codec import EncodeResult, encode_file
+from hypernet.codec import encode_file
 from hypernet.decoding import open_stream
 from hypernet.evaluation.anchors import X264_VERYFAST
 from hypernet.evaluation.metrics import compare_videos
 from hypernet.evaluation.synthetic import landscape, sound
 from hypernet.plan import EncodeSettings
+from hypernet.result import EncodeResult
 from hypernet.video.colour import UNTAGGED, frame_from_rgb, writable_colour
 from hypernet.video.reader import Frame, read_frames
 from hypernet.video.writer import write_video

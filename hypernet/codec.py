@@ -23,13 +23,13 @@ from hypernet.bitstream.output import atomic_output
 from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
 from hypernet.bitstream.segment import encode_segment as code_segment
 from hypernet.bitstream.writer import SegmentPayload, write_stream
-from hypernet.decoders import ARCHITECTURES
 from hypernet.decoding import SegmentDecoder
 from hypernet.errors import EncodeFailed, InvalidSettings, UnreadableVideo
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB, PsnrAccumulator
 from hypernet.fitting import BATCH_FRAMES, FitProgress, FitSettings, fit
 from hypernet.plan import EncodeSettings, Plan, make_plan
 from hypernet.presets import Preset, find_preset, rate_weight
+from hypernet.result import EncodedSegment, EncodeResult, summarise
 from hypernet.video.audio import extract_audio
 from hypernet.video.reader import Frame, read_frames
 from hypernet.video.segments import SegmentRange
@@ -38,19 +38,6 @@ VERIFY_SHARE = 0.1  # of a budget, kept for coding and the verifying decode
 UNBOUNDED_STEPS = 1_000_000  # where only a budget of seconds was given
 
 ShouldStop = Callable[[], bool]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncodedSegment:
-    """A coded segment and what a fresh decoder made of its bytes."""
-
-    payload: bytes
-    num_frames: int
-    psnr_db: float
-    psnr_y_db: float
-    refinement_steps: int
-    encode_seconds: float
-    decode_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,33 +51,6 @@ class EncodeProgress:
     psnr_db: float
     bits_per_pixel: float
     eta_seconds: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncodeResult:
-    """The object that ``nrv encode --json`` prints; sizes are those of files."""
-
-    source_bytes: int
-    stream_bytes: int
-    video_bytes: int
-    bits_per_pixel: float
-    frames: int
-    width: int
-    height: int
-    fps: float | None
-    psnr_db: float | None
-    psnr_y_db: float | None
-    encode_seconds: float
-    decode_frames_per_second: float
-    preset: str
-    decoder: str
-    decode_file: str | None
-    predictor: str | None
-    refinement_steps: int
-    target_met: bool | None
-    smaller_than_source: bool
-    device: str
-    threads: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,11 +164,11 @@ def encode_file(
         payloads, encoded = run.encode_all(Path(folder))
         audio_bytes = assemble(plan, payloads, source, file)
         stream_bytes = file.tell()
-    return _result(
-        source,
+    return summarise(
         plan,
         settings,
         encoded,
+        source_bytes=source.stat().st_size,
         stream_bytes=stream_bytes,
         audio_bytes=audio_bytes,
         encode_seconds=time.monotonic() - started,
@@ -352,45 +312,4 @@ def _verified(
         refinement_steps=steps,
         encode_seconds=time.monotonic() - started,
         decode_seconds=decode_seconds,
-    )
-
-
-def _result(
-    source: Path,
-    plan: Plan,
-    settings: EncodeSettings,
-    encoded: Sequence[EncodedSegment],
-    *,
-    stream_bytes: int,
-    audio_bytes: int,
-    encode_seconds: float,
-) -> EncodeResult:
-    frames = plan.num_frames
-    psnr_db = sum(e.psnr_db * e.num_frames for e in encoded) / frames
-    psnr_y_db = sum(e.psnr_y_db * e.num_frames for e in encoded) / frames
-    source_bytes, video_bytes = source.stat().st_size, stream_bytes - audio_bytes
-    rate, target = plan.info.frame_rate, settings.target_psnr_db
-    lossless = psnr_db >= FRAME_PSNR_LIMIT_DB
-    return EncodeResult(
-        source_bytes=source_bytes,
-        stream_bytes=stream_bytes,
-        video_bytes=video_bytes,
-        bits_per_pixel=8 * video_bytes / (frames * plan.info.width * plan.info.height),
-        frames=frames,
-        width=plan.info.width,
-        height=plan.info.height,
-        fps=None if rate is None else float(rate),
-        psnr_db=None if lossless else psnr_db,
-        psnr_y_db=None if psnr_y_db >= FRAME_PSNR_LIMIT_DB else psnr_y_db,
-        encode_seconds=encode_seconds,
-        decode_frames_per_second=frames / max(sum(e.decode_seconds for e in encoded), 1e-9),
-        preset=settings.preset,
-        decoder=ARCHITECTURES[plan.decoder][0].name,
-        decode_file=None,
-        predictor=None,
-        refinement_steps=sum(e.refinement_steps for e in encoded),
-        target_met=None if target is None else lossless or psnr_db >= target,
-        smaller_than_source=stream_bytes < source_bytes,
-        device=settings.torch_device().type,
-        threads=torch.get_num_threads(),
     )

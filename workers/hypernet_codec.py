@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hypernet import codec
-from hypernet.decoders import ARCHITECTURES
 from hypernet.errors import InvalidSettings
-from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB
 from hypernet.plan import EncodeSettings, Plan, make_plan
+from hypernet.result import EncodedSegment as VerifiedSegment
+from hypernet.result import summarise
 from workers.codec import EncodedSegment, Json, SegmentPlan, Supervision
 
 
@@ -56,14 +54,17 @@ class HypernetCodec:
         """See `SegmentCodec.assemble`."""
         made = Plan.from_json(plan)
         audio_bytes = codec.assemble(made, payloads, source, output)
-        return _result(
+        encoded = [VerifiedSegment(payload=b"", **dict[str, Any](each)) for each in metrics]
+        result = summarise(
             made,
             _settings(settings),
-            metrics,
+            encoded,
             source_bytes=source.stat().st_size,
             stream_bytes=output.stat().st_size,
             audio_bytes=audio_bytes,
+            encode_seconds=sum(each.encode_seconds for each in encoded),
         )
+        return asdict(result)
 
 
 def _settings(settings: Json) -> EncodeSettings:
@@ -71,47 +72,3 @@ def _settings(settings: Json) -> EncodeSettings:
         return EncodeSettings(**dict[str, Any](settings))
     except TypeError as error:
         raise InvalidSettings(f"unknown setting: {error}") from None
-
-
-def _result(
-    plan: Plan,
-    settings: EncodeSettings,
-    metrics: Sequence[Mapping[str, Any]],
-    *,
-    source_bytes: int,
-    stream_bytes: int,
-    audio_bytes: int,
-) -> Json:
-    def total(name: str) -> float:
-        return sum(float(each[name]) for each in metrics)
-
-    def mean_db(name: str) -> float | None:
-        mean = sum(each[name] * each["num_frames"] for each in metrics) / plan.num_frames
-        return None if mean >= FRAME_PSNR_LIMIT_DB else float(mean)
-
-    psnr_db, target, rate = mean_db("psnr_db"), settings.target_psnr_db, plan.info.frame_rate
-    video_bytes = stream_bytes - audio_bytes
-    result = codec.EncodeResult(
-        source_bytes=source_bytes,
-        stream_bytes=stream_bytes,
-        video_bytes=video_bytes,
-        bits_per_pixel=8 * video_bytes / (plan.num_frames * plan.info.width * plan.info.height),
-        frames=plan.num_frames,
-        width=plan.info.width,
-        height=plan.info.height,
-        fps=None if rate is None else float(rate),
-        psnr_db=psnr_db,
-        psnr_y_db=mean_db("psnr_y_db"),
-        encode_seconds=total("encode_seconds"),
-        decode_frames_per_second=plan.num_frames / max(total("decode_seconds"), 1e-9),
-        preset=settings.preset,
-        decoder=ARCHITECTURES[plan.decoder][0].name,
-        decode_file=None,
-        predictor=None,
-        refinement_steps=int(total("refinement_steps")),
-        target_met=None if target is None else psnr_db is None or psnr_db >= target,
-        smaller_than_source=stream_bytes < source_bytes,
-        device=settings.torch_device().type,
-        threads=torch.get_num_threads(),
-    )
-    return asdict(result)

@@ -17,7 +17,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 if TYPE_CHECKING:
     from encoder_service.api_keys import ApiKey
     from encoder_service.serve import Announcement
-    from hypernet.codec import EncodeProgress, EncodeResult
+    from hypernet.codec import EncodeProgress
+    from hypernet.result import EncodeResult
 
 T = TypeVar("T")
 

@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hypernet.codec import EncodeResult, encode_file
+from hypernet.codec import encode_file
 from hypernet.evaluation import provenance
 from hypernet.evaluation.encoders import EncoderSettings, write_video
 from hypernet.evaluation.synthetic import landscape
 from hypernet.evaluation.table import write_tsv
 from hypernet.plan import EncodeSettings
+from hypernet.result import EncodeResult
 
 FRAME_RATE = 25
 DISTINCT_FRAMES = 50  # shown over and over: what is in the frames does not matter here

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hypernet import codec
-from hypernet.codec import EncodeProgress, EncodeResult, assemble, encode_file, encode_segment
+from hypernet.codec import EncodeProgress, assemble, encode_file, encode_segment
 from hypernet.decoding import open_stream
 from hypernet.errors import (
     Cancelled,
@@ -24,6 +24,7 @@ from hypernet.errors import (
 )
 from hypernet.evaluation.metrics import compare_videos
 from hypernet.plan import EncodeSettings, Plan, make_plan
+from hypernet.result import EncodeResult, summarise
 from hypernet.video.audio import extract_audio
 from hypernet.video.reader import read_frames
 from tests.clips import Picture, Sound, make_clip, moving
@@ -270,8 +271,14 @@ def test_no_loss_at_all_is_null_and_meets_any_target(clip: Path) -> None:
     settings = debug(target_psnr_db=200.0)
     plan = make_plan(clip, settings)
     exact = replace(encode_segment(clip, plan, 0, settings), psnr_db=100.0, psnr_y_db=100.0)
-    result = codec._result(
-        clip, plan, settings, [exact] * 3, stream_bytes=1, audio_bytes=0, encode_seconds=1.0
+    result = summarise(
+        plan,
+        settings,
+        [exact] * 3,
+        source_bytes=2,
+        stream_bytes=1,
+        audio_bytes=0,
+        encode_seconds=1.0,
     )
     assert (result.psnr_db, result.psnr_y_db, result.target_met) == (None, None, True)
 

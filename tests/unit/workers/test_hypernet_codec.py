@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from encoder_service.jobs.states import EncodingStatus
-from hypernet.codec import EncodeResult, encode_file
+from hypernet.codec import encode_file
 from hypernet.errors import Cancelled, InvalidSettings
 from hypernet.plan import EncodeSettings
+from hypernet.result import EncodeResult
 from tests.clips import write_clip
 from tests.factories import Service
 from workers.codec import Supervision
