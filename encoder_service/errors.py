@@ -14,6 +14,9 @@ ServiceError
 |-- LeaseLost               lease.lost
 |-- DatabaseUnavailable     database.unavailable    retryable
 |-- QueueUnavailable        queue.unavailable       retryable
+|-- ServiceRefused          service.refused
+|-- ServiceUnreachable      service.unreachable     retryable
+|-- RemoteEncodingFailed    service.encoding_failed
 `-- StorageError
     |-- StorageUnavailable  storage.unavailable     retryable
     |-- StorageFull         storage.full
@@ -115,6 +118,25 @@ class QueueUnavailable(ServiceError):
 
     code = "queue.unavailable"
     retryable = True
+
+
+class ServiceRefused(ServiceError):
+    """A service that we asked as its client said no."""
+
+    code = "service.refused"
+
+
+class ServiceUnreachable(ServiceError):
+    """A service that we asked as its client does not answer."""
+
+    code = "service.unreachable"
+    retryable = True
+
+
+class RemoteEncodingFailed(ServiceError):
+    """The encoding that a client waited for or wanted to fetch failed or was cancelled."""
+
+    code = "service.encoding_failed"
 
 
 class StorageError(ServiceError):

@@ -10,8 +10,13 @@ from typing import NoReturn
 
 import typer
 
-from encoder_service.cli import admin, bench, local
-from encoder_service.errors import InvalidConfiguration, InvalidRequest, ServiceError
+from encoder_service.cli import admin, bench, local, remote
+from encoder_service.errors import (
+    InvalidConfiguration,
+    InvalidRequest,
+    RemoteEncodingFailed,
+    ServiceError,
+)
 from hypernet.errors import (
     Cancelled,
     HypernetError,
@@ -28,6 +33,7 @@ EXIT_STATUS: tuple[tuple[type[HypernetError | ServiceError], int], ...] = (
     (HypernetError, 1),
     (InvalidConfiguration, 2),
     (InvalidRequest, 2),
+    (RemoteEncodingFailed, 6),
     (ServiceError, 4),
 )
 
@@ -40,6 +46,7 @@ app = typer.Typer(
 )
 local.register(app)
 admin.register(app)
+remote.register(app)
 app.add_typer(bench.app, name="bench")
 
 

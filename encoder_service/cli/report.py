@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -37,6 +37,34 @@ def encode_progress() -> Iterator[Callable[[EncodeProgress], None]]:
                 completed=progress.frames_done,
                 state=f"{progress.psnr_db:.2f} dB  {progress.bits_per_pixel:.4f} bpp  "
                 f"{_clock(progress.eta_seconds)} left",
+            )
+
+        yield report
+
+
+@contextmanager
+def bytes_progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar over bytes that are sent or received; it is told how many there are so far."""
+    with _bar("{task.percentage:.0f} %") as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def remote_progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A bar over the frames of an encoding elsewhere; it is shown what the service says of it."""
+    with _bar("{task.fields[state]}") as bar:
+        task = bar.add_task("waiting", total=None, state="")
+
+        def report(encoding: Mapping[str, Any]) -> None:
+            progress = encoding["progress"]
+            left = progress["eta_seconds"]
+            bar.update(
+                task,
+                description=encoding["phase"] or encoding["status"],
+                total=progress["frames_total"],
+                completed=progress["frames_done"],
+                state="" if left is None else f"{_clock(left)} left",
             )
 
         yield report

@@ -13,6 +13,7 @@ from encoder_service.cli.options import parse_frames, parse_size
 from encoder_service.errors import (
     InvalidConfiguration,
     InvalidRequest,
+    RemoteEncodingFailed,
     ServiceError,
     Unauthenticated,
 )
@@ -48,12 +49,14 @@ def test_the_service_has_statuses_of_its_own() -> None:
     assert exit_status(Unauthenticated("why")) == 4
     assert exit_status(InvalidConfiguration("why")) == 2
     assert exit_status(InvalidRequest("why")) == 2
+    assert exit_status(RemoteEncodingFailed("why")) == 6
 
 
 def test_without_a_command_help_is_shown(nrv: Command) -> None:
     outcome = nrv()
     assert outcome.status == 2
-    for command in ("encode", "decode", "inspect", "compare", "doctor", "bench", "serve", "keys"):
+    local = ("encode", "decode", "inspect", "compare", "doctor", "bench")
+    for command in (*local, "serve", "keys", "submit"):
         assert command in outcome.out
 
 
