@@ -148,7 +148,7 @@ class _Fit:
             settings.learning_rate,
         )
         self.step_indices: tuple[int, ...] | None = None  # set once the steps are frozen
-        self.batches = self._frame_batches()
+        self.batches = _frame_batches(len(self.frames), settings.batch_frames, self.generator)
         self.steps = 0
         self.started = time.monotonic()
         self.mse = self.bits_per_pixel = math.nan
@@ -190,12 +190,6 @@ class _Fit:
         elapsed = time.monotonic() - self.started
         seconds = max(self.settings.seconds, 1e-9)  # a budget may be spent before the first step
         return max(self.steps / max(self.settings.steps, 1), elapsed / seconds)
-
-    def _frame_batches(self) -> Iterator[Tensor]:
-        count = len(self.frames)
-        while True:
-            order = torch.randperm(count, generator=self.generator)
-            yield from torch.split(order, self.settings.batch_frames)
 
     def _rounded_weights(self) -> tuple[dict[str, Tensor], Tensor]:
         """Weights as the decoder will see them, and the bits per pixel they will cost."""
@@ -276,6 +270,12 @@ def _eight_bit_steps(tensors: Iterable[Tensor]) -> tuple[int, ...]:
     """Steps that divide each tensor's range by 255."""
     ranges = [(value.max() - value.min()).item() for value in tensors]
     return tuple(nearest_step_index(max(span, 1e-3) / 255) for span in ranges)
+
+
+def _frame_batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Frame numbers, shuffled anew in each round; for ever."""
+    while True:
+        yield from torch.split(torch.randperm(count, generator=generator), size)
 
 
 def _initial_log2_step(spec: WeightSpec) -> float:
