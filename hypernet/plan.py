@@ -16,7 +16,8 @@ import torch
 from hypernet.bitstream.header import StreamHeader
 from hypernet.decoders import config_to_fields
 from hypernet.errors import InvalidSettings
-from hypernet.presets import DEFAULT_PRESET, find_preset, rate_factor
+from hypernet.preset_names import DEFAULT_PRESET
+from hypernet.presets import find_preset, rate_factor
 from hypernet.video.colour import Colour
 from hypernet.video.probe import VideoInfo, probe
 from hypernet.video.segments import SegmentRange, plan_segments

@@ -9,6 +9,7 @@ from hypernet.decoders.config import DecoderConfig
 from hypernet.decoders.nerv import NervConfig, NervDecoder
 from hypernet.decoders.sizing import SizeTarget, nerv_config
 from hypernet.errors import InvalidSettings
+from hypernet.preset_names import unknown_preset
 from hypernet.weights import ClipShape
 
 SEGMENT_FRAMES = 64
@@ -58,7 +59,7 @@ def find_preset(name: str) -> Preset:
         InvalidSettings: there is none; the message lists those that exist.
     """
     if name not in PRESETS:
-        raise InvalidSettings(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
+        raise InvalidSettings(unknown_preset(name))
     return PRESETS[name]
 
 
@@ -123,4 +124,3 @@ PRESETS: dict[str, Preset] = {
         _paper_nerv("nerv-paper-l", 112),
     )
 }
-DEFAULT_PRESET = "nerv-s"

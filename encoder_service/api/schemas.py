@@ -6,12 +6,23 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from encoder_service.jobs.progress import Progress
 from encoder_service.jobs.records import Encoding, HistoryEvent, Unit
 from encoder_service.jobs.states import EncodingStatus, Event, Phase, UnitKind, UnitStatus
+from hypernet.preset_names import DEFAULT_PRESET, PRESET_NAMES, unknown_preset
 
+
+def _existing(preset: str) -> str:
+    if preset not in PRESET_NAMES:
+        raise ValueError(unknown_preset(preset))
+    return preset
+
+
+Preset = Annotated[
+    str, AfterValidator(_existing), Field(json_schema_extra={"enum": list(PRESET_NAMES)})
+]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 FINITE = ConfigDict(extra="forbid", allow_inf_nan=False)
 SETTINGS = ("preset", "quality", "target_psnr_db", "steps", "budget_seconds", "seed")
@@ -22,9 +33,7 @@ class EncodingOptions(BaseModel):
 
     model_config = FINITE
 
-    preset: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")] = Field(
-        default="nerv-s", examples=["nerv-s"]
-    )
+    preset: Preset = DEFAULT_PRESET
     quality: int = Field(default=50, ge=1, le=100, description="rate and quality rise together")
     target_psnr_db: float | None = Field(default=None, gt=0, le=200, examples=[32.0])
     steps: int | None = Field(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from encoder_service.cli.options import AsJson, Device, Output, parse_frames, parse_size
+from hypernet.preset_names import DEFAULT_PRESET
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +20,9 @@ def register(app: typer.Typer) -> None:
 def encode(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Video file.")],
     output: Output,
-    preset: Annotated[str, typer.Option(help="Operating point; see 'nrv doctor'.")] = "nerv-s",
+    preset: Annotated[
+        str, typer.Option(help="Operating point; see 'nrv doctor'.")
+    ] = DEFAULT_PRESET,
     quality: Annotated[int, typer.Option(help="1 to 100: quality and bytes rise together.")] = 50,
     target_psnr: Annotated[
         float | None, typer.Option(metavar="DB", help="Stop a segment at this PSNR (RGB).")

@@ -19,6 +19,7 @@ from encoder_service.jobs.records import Message, UnitKey
 from encoder_service.jobs.states import UnitKind
 from encoder_service.settings import ApiSettings, DatabaseSettings, Settings, StorageSettings
 from encoder_service.storage.locations import Locations
+from hypernet.preset_names import PRESET_NAMES
 from tests.factories import Service
 from tests.fake_codec import source_of
 
@@ -145,6 +146,11 @@ def test_bad_wishes_are_named(api: TestClient, wanted: dict[str, Any], field: st
     response = post(api, **wanted)
     assert_problem(response, 422, "request.invalid")
     assert field in response.json()["detail"]
+
+
+def test_an_unknown_preset_is_answered_with_those_that_exist(api: TestClient) -> None:
+    detail = post(api, preset="nerv-xxl").json()["detail"]
+    assert all(name in detail for name in PRESET_NAMES)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"source": NaN}', b"\xff\xfe"])

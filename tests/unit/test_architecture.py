@@ -22,6 +22,7 @@ HEAVY = ("torch", "av", "timm", "torchvision")
 LIGHT_IMPORTS = [
     "hypernet",
     "hypernet.errors",
+    "hypernet.preset_names",
     "hypernet.weights",
     "hypernet.bitstream",
     "hypernet.bitstream.container",

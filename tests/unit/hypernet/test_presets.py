@@ -4,7 +4,8 @@ import pytest
 
 from hypernet.decoders import ARCHITECTURES, Decoder, build_decoder, config_to_fields
 from hypernet.errors import InvalidSettings
-from hypernet.presets import DEFAULT_PRESET, PRESETS, Preset, find_preset, rate_factor
+from hypernet.preset_names import DEFAULT_PRESET, PRESET_NAMES
+from hypernet.presets import PRESETS, Preset, find_preset, rate_factor
 from hypernet.weights import ClipShape
 
 KILO_MULTIPLY_ADDS = {"s": 2, "m": 5, "l": 10}
@@ -15,6 +16,12 @@ def decoder_of(preset: Preset, width: int, height: int, quality: int = 50) -> De
     clip = ClipShape(frames=64, height=height, width=width)
     fields = config_to_fields(preset.configure(clip, rate_factor(quality)))
     return build_decoder(preset.decoder, fields, clip)
+
+
+def test_names_are_listed_without_torch() -> None:
+    assert tuple(PRESETS) == PRESET_NAMES
+    assert all(preset.name == name for name, preset in PRESETS.items())
+    assert DEFAULT_PRESET in PRESETS
 
 
 @pytest.mark.parametrize("size", "sml")

@@ -1,0 +1,19 @@
+"""Names of the presets, for those who must not import torch; `hypernet.presets` has the rest."""
+
+from __future__ import annotations
+
+PRESET_NAMES = (
+    "debug",
+    "nerv-s",
+    "nerv-m",
+    "nerv-l",
+    "nerv-paper-s",
+    "nerv-paper-m",
+    "nerv-paper-l",
+)
+DEFAULT_PRESET = "nerv-s"
+
+
+def unknown_preset(name: str) -> str:
+    """What to tell somebody who asked for a preset that does not exist."""
+    return f"unknown preset {name!r}; choose one of {', '.join(PRESET_NAMES)}"
