@@ -54,8 +54,8 @@ class PriorConfig:
     groups: tuple[int, ...] = (16, 48, 64)
     context_width: int = 48
     hidden_width: int = 32
-    coarsest_step: int = 158
-    finest_step: int = 136
+    coarsest_step: int = 164
+    finest_step: int = 140
 
     def __post_init__(self) -> None:
         if not 0 <= self.finest_step < self.coarsest_step <= 255:

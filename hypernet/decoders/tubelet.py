@@ -3,8 +3,8 @@
 After NeRV-Enc (arXiv 2409.19429) and TeCoNeRV (arXiv 2602.16711): a predicted part and a shipped
 part make one small network per clip. Here the first feature map itself is predicted (``grid``) and
 each 64-pixel tile carries a vector (``tiles``) that becomes per-channel gains of the shipped
-kernels and the motion of the tile. Gains and motion are interpolated between tile centres and every
-layer is a convolution over the whole frame, so no tile border can show.
+kernels, what the grid departs from, and the motion of the tile. All three are interpolated between
+tile centres and every layer is a convolution over the whole frame, so no tile border can show.
 
 Training starts from a plain cosine transform (``colour``), to which the network adds; it learns
 several times faster than from random kernels.
@@ -33,8 +33,10 @@ CLIP_FRAMES = 8
 MAX_CHANNELS = 384
 MOTION_TERMS = 4
 """Velocity and acceleration, each with x and y."""
-COLOUR_VALUES = CLIP_FRAMES * 3 * 16
-"""Temporal spectrum of the 4x4 RGB averages of a cell."""
+COLOUR_SIDE = 8
+"""Colours along each side of a cell: averages of 2x2 pixels."""
+COLOUR_VALUES = CLIP_FRAMES * 3 * COLOUR_SIDE**2
+"""Temporal spectrum of the colours of a cell."""
 MAX_MOTION = 64.0
 MOTION_SCALE = 8.0
 """Pixels of displacement at the ends of the clip for a predicted velocity of one."""
@@ -56,7 +58,7 @@ class TubeletConfig:
 
     grid_channels: int = 128
     tile_channels: int = 48
-    trunk_width: int = 64
+    trunk_width: int = 56
     canvas_width: int = 6
     frame_width: int = 32
     detail_width: int = 16
@@ -74,18 +76,19 @@ def base_shapes(config: TubeletConfig) -> dict[str, tuple[int, ...]]:
     trunk, canvas, frame = config.trunk_width, 4 * config.canvas_width, config.frame_width
     detail, head = config.detail_width, config.head_width
     kernels = {
+        "lift": (config.grid_channels, config.tile_channels, 1, 1),
         "stem": (4 * trunk, config.grid_channels, 1, 1),
         "gains": (3 * trunk + MOTION_TERMS, config.tile_channels, 1, 1),
         "trunk_in": (trunk, trunk, 3, 3),
         "trunk_out": (trunk, trunk, 3, 3),
         "motion": (MOTION_TERMS, trunk, 1, 1),
         "canvas_in": (4 * canvas, trunk, 1, 1),
-        "canvas_out": (canvas, canvas, 3, 3),
+        "canvas_out": (canvas, canvas, 1, 1),
         "frame_in": (CLIP_FRAMES * frame, trunk, 1, 1),
         "frame_mid": (frame, frame, 3, 3),
         "frame_out": (4 * detail, frame, 1, 1),
         "head_in": (head, canvas + detail, 1, 1),
-        "head_out": (48, head + 3, 3, 3),
+        "head_out": (48, head + 12, 3, 3),
         "colour": (COLOUR_VALUES, config.grid_channels, 1, 1),
     }
     shapes: dict[str, tuple[int, ...]] = {}
@@ -131,15 +134,32 @@ def render_clips(
         tiles_BCHW: weights per 64x64-pixel tile; covers at least the grid.
         times_N: frame positions in ``[0, CLIP_FRAMES)``.
     """
-    features, motion = _trunk(base, grid_BCHW, tiles_BCHW)
+    grid = grid_BCHW + lift_tiles(base, tiles_BCHW, *grid_BCHW.shape[-2:])
+    features, motion = _trunk(base, grid, tiles_BCHW)
     canvas = _canvas(base, features)
     moved = _move(canvas, motion, times_N)
     detail = _details(base, features, times_N)
     head = torch.cat((F.pixel_unshuffle(moved, 2).to(detail.dtype), detail), dim=1)
     head = _activate(_convolve(base, "head_in", head))
-    head = torch.cat((head, _colour(base, grid_BCHW, times_N)), dim=1)
-    frames = F.pixel_shuffle(_convolve(base, "head_out", head), 4)
+    head = torch.cat((head, _colour(base, grid, times_N)), dim=1)
+    # Zeros beyond the border would darken it.
+    head = F.pad(head, (1, 1, 1, 1), mode="replicate")
+    frames = F.conv2d(head, base["head_out.weight"], base["head_out.bias"])
+    frames = F.pixel_shuffle(frames, 4)
     return torch.unflatten(frames, 0, (grid_BCHW.shape[0], -1))
+
+
+def lift_tiles(base: Mapping[str, Tensor], tiles_BCHW: Tensor, rows: int, columns: int) -> Tensor:
+    """What the tiles say about each grid cell; the grid that is sent is the departure from it.
+
+    The predictor subtracts exactly this, hence float32 always.
+    """
+    with torch.autocast(tiles_BCHW.device.type, enabled=False):
+        lifted = _convolve(base, "lift", tiles_BCHW)
+        lifted = F.interpolate(
+            lifted, scale_factor=TILE_CELLS, mode="bilinear", align_corners=False
+        )
+    return lifted[..., :rows, :columns]
 
 
 class Tubelet:
@@ -189,7 +209,7 @@ class Tubelet:
 
     def multiply_adds_per_pixel(self) -> float:
         """Of one frame rendered alone; frames of one clip share about half of it."""
-        cells_per_pixel = {"stem": 1 / 256, "colour": 1 / 256, "gains": 1 / 4096}
+        cells_per_pixel = {"stem": 1 / 256, "colour": 1 / 256, "gains": 1 / 4096, "lift": 1 / 4096}
         quarter = {"canvas_out", "head_in", "head_out"}
         total = 0.0
         for name, shape in base_shapes(self.config).items():
@@ -254,7 +274,7 @@ def _move(canvas: Tensor, motion: Tensor, times_N: Tensor) -> Tensor:
 
 
 def _colour(base: Mapping[str, Tensor], grid: Tensor, times_N: Tensor) -> Tensor:
-    """Smooth colour at 1/4 resolution, whose change over time is a sum of cosines."""
+    """Colours whose change over time is a sum of cosines: ``(B*N, 12, H/4, W/4)``, 2x2 each."""
     colour = _time_convolve(base, "colour", grid, temporal_cosines(times_N))
     return F.pixel_shuffle(colour, 4)
 

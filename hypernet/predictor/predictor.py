@@ -140,6 +140,7 @@ def load_predictor(path: Path, decode_path: Path) -> Predictor:
     )
     model = WeightPredictor(config)
     _load(model, tensors, path)
+    _share_kernels(model, decode_file)
     return Predictor(channels_last(model), decode_file)
 
 
@@ -151,6 +152,13 @@ def _load(model: WeightPredictor, tensors: dict[str, Tensor], path: Path) -> Non
     missing = [name for name in keys.missing_keys if not name.startswith(_DECODE_SIDE)]
     if missing or keys.unexpected_keys:
         raise UnreadableInput(f"{path} lacks {missing} and has unknown {keys.unexpected_keys}")
+
+
+def _share_kernels(model: WeightPredictor, decode_file: DecodeFile) -> None:
+    """The predictor subtracts what the decoder will add, so both must use the same numbers."""
+    with torch.no_grad():
+        for name, kernel in model.base().items():
+            kernel.copy_(decode_file.base[name])
 
 
 def _round(values: Tensor) -> NDArray[np.int32]:

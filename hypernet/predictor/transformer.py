@@ -32,7 +32,7 @@ class TransformerConfig:
     width: int = 224
     depth: int = 4
     heads: int = 7
-    mlp_ratio: float = 3.0
+    mlp_ratio: float = 2.75
 
 
 class ChannelNorm(nn.LayerNorm):

@@ -14,15 +14,20 @@ from hypernet.decoders.integer_prior import (
     STEP_KNOTS,
     IntegerPrior,
     PriorConfig,
+    round_through,
 )
 from hypernet.decoders.tubelet import (
     CLIP_FRAMES,
+    COLOUR_SIDE,
     COLOUR_VALUES,
+    GRID_CELL,
+    TILE_CELLS,
     TubeletConfig,
+    lift_tiles,
     temporal_cosines,
 )
 from hypernet.errors import InvalidSettings
-from hypernet.predictor.initial_kernels import colour_transform, initial_base
+from hypernet.predictor.initial_kernels import COLOUR_GAIN, ColourTransform, initial_base
 from hypernet.predictor.transformer import TransformerConfig, VideoTransformer
 
 HEAD_GAIN = 0.06
@@ -65,6 +70,9 @@ class WeightPredictor(nn.Module):
         self.grid_head = nn.Linear(width, config.decoder.grid_channels)
         self.tiles_head = nn.Linear(width, config.decoder.tile_channels)
         self.colour = nn.Conv2d(COLOUR_VALUES, config.decoder.grid_channels, 1, bias=False)
+        self.tile_means = nn.Conv2d(
+            config.decoder.grid_channels, config.decoder.tile_channels, 1, bias=False
+        )
         self.prior = IntegerPrior(config.prior)
         base = initial_base(config.decoder, torch.Generator().manual_seed(seed))
         self.kernels = nn.ParameterDict(
@@ -75,7 +83,10 @@ class WeightPredictor(nn.Module):
             self.grid_head.weight *= HEAD_GAIN
             self.tiles_head.weight *= HEAD_GAIN
             # Starts as a cosine transform, which the decoder starts by inverting.
-            self.colour.weight[:, :, 0, 0] = colour_transform(config.decoder.grid_channels)
+            transform = ColourTransform.for_channels(config.decoder.grid_channels)
+            self.colour.weight[:, :, 0, 0] = transform.rows * COLOUR_GAIN
+            means = transform.means[: config.decoder.tile_channels]
+            self.tile_means.weight.zero_()[torch.arange(len(means)), means] = 1.0
 
     def base(self) -> dict[str, Tensor]:
         """Shipped kernels under the decoder's names."""
@@ -84,11 +95,15 @@ class WeightPredictor(nn.Module):
     def forward(self, frames_BTCHW: Tensor, step_index_B: Tensor) -> tuple[Tensor, Tensor]:
         """Weights in units of the quantisation step, not rounded: tiles and grid, float32."""
         condition = self.config.prior.step_weights(step_index_B) / STEP_GAIN
-        cells, tiles = self.transformer(frames_BTCHW, condition)
-        grid = _head(self.grid_head, cells).float()
-        grid = grid + self.colour(_cell_colours(frames_BTCHW)).float()
+        cell_features, tile_features = self.transformer(frames_BTCHW, condition)
+        colours = self.colour(_cell_colours(frames_BTCHW)).float()
+        tiles = _head(self.tiles_head, tile_features).float()
+        tiles = tiles + self.tile_means(_tile_averages(colours)).float()
+        grid = colours + _head(self.grid_head, cell_features).float()
         steps = step_sizes(step_index_B)
-        return _head(self.tiles_head, tiles).float() / steps, grid / steps
+        sent = round_through(tiles / steps) * steps
+        departure = grid - lift_tiles(self.base(), sent, *grid.shape[-2:])
+        return tiles / steps, departure / steps
 
 
 def channels_last(model: WeightPredictor) -> WeightPredictor:
@@ -106,12 +121,19 @@ def step_sizes(step_index_B: Tensor) -> Tensor:
 
 
 def _cell_colours(frames_BTCHW: Tensor) -> Tensor:
-    """Temporal spectrum of 4x4 colour averages: ``(B, COLOUR_VALUES, H/16, W/16)``."""
-    averages = F.avg_pool2d((frames_BTCHW - 0.5).flatten(1, 2), 4)
+    """Temporal spectrum of 2x2 colour averages: ``(B, COLOUR_VALUES, H/16, W/16)``."""
+    averages = F.avg_pool2d((frames_BTCHW - 0.5).flatten(1, 2), GRID_CELL // COLOUR_SIDE)
     averages = averages.view(-1, CLIP_FRAMES, 3, *averages.shape[-2:])
     waves = temporal_cosines(torch.arange(CLIP_FRAMES, device=frames_BTCHW.device))
     spectrum = torch.einsum("tk,btchw->bkchw", waves, averages).flatten(1, 2)
-    return F.pixel_unshuffle(spectrum, 4)
+    return F.pixel_unshuffle(F.pixel_unshuffle(spectrum, 2), 4)
+
+
+def _tile_averages(grid_BCHW: Tensor) -> Tensor:
+    """Means over the cells of each tile; cells beyond the frame repeat the border."""
+    height, width = grid_BCHW.shape[-2:]
+    padding = (0, -width % TILE_CELLS, 0, -height % TILE_CELLS)
+    return F.avg_pool2d(F.pad(grid_BCHW, padding, mode="replicate"), TILE_CELLS)
 
 
 def _head(head: nn.Linear, x_BCHW: Tensor) -> Tensor:

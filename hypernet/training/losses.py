@@ -13,7 +13,7 @@ from hypernet.decoders.integer_prior import Prediction, round_through, table_sca
 from hypernet.decoders.tubelet import CLIP_FRAMES, render_clips
 from hypernet.predictor.weight_predictor import WeightPredictor, step_sizes
 
-KEY_SHARE = 0.2
+KEY_SHARE = 0.25
 """Weight of the rate without a reference clip; the rest is coded against another clip."""
 MIDDLE_STEP = 147
 MIDDLE_WEIGHT = 280.0
@@ -97,9 +97,21 @@ def _pair_bits(
         own_tiles, own_grid = (round_through(x).repeat(2, 1, 1, 1) for x in (tiles, grid))
         at_tiles = model.prior.tiles(step, tile_symbols, is_inter)
         at_grid = model.prior.grid(step, own_tiles, own_grid, grid_symbols, is_inter)
-        tile_bits = symbol_bits(_noisy(tiles, noise).repeat(2, 1, 1, 1), at_tiles)
-        grid_bits = symbol_bits(_noisy(grid, noise).repeat(2, 1, 1, 1), at_grid)
-    return tile_bits.sum((1, 2, 3)), grid_bits.sum((1, 2, 3))
+        tile_bits = _bits(own_tiles, _noisy(tiles, noise), at_tiles)
+        grid_bits = _bits(own_grid, _noisy(grid, noise), at_grid)
+    return tile_bits, grid_bits
+
+
+def _bits(symbols: Tensor, noisy: Tensor, prediction: Prediction) -> Tensor:
+    """Bits of the symbols that will be coded, ``(B,)``.
+
+    The prior learns from rounded symbols, what it will meet; the values learn from noisy ones,
+    because rounded ones say nothing about where between two integers a value lies.
+    """
+    coded = symbol_bits(symbols.detach(), prediction)
+    settled = Prediction(mean=prediction.mean.detach(), table=prediction.table.detach())
+    smooth = symbol_bits(noisy.repeat(2, 1, 1, 1), settled)
+    return (coded + smooth - smooth.detach()).sum((1, 2, 3))
 
 
 def _key_and_inter(values: Tensor) -> Tensor:

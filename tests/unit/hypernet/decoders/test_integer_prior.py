@@ -126,7 +126,9 @@ def test_groups_must_cover_the_channels() -> None:
 
 
 def test_step_weights_are_integers_between_knots() -> None:
-    weights = PriorConfig().step_weights(torch.tensor([200, 158, 150, 136, 100]))
+    weights = PriorConfig(coarsest_step=158, finest_step=136).step_weights(
+        torch.tensor([200, 158, 150, 136, 100])
+    )
     assert torch.equal(weights.sum(1), torch.full((5,), float(STEP_GAIN)))
     assert weights[0].tolist() == weights[1].tolist() == [64, 0, 0, 0]
     assert weights[3].tolist() == weights[4].tolist() == [0, 0, 0, 64]

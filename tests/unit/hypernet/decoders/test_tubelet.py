@@ -11,13 +11,14 @@ from torch import Tensor
 
 from hypernet.decoders.tubelet import (
     CLIP_FRAMES,
+    COLOUR_VALUES,
     Tubelet,
     TubeletConfig,
     base_shapes,
     temporal_cosines,
 )
 from hypernet.errors import MissingDecodeFile
-from hypernet.predictor.initial_kernels import colour_transform, initial_base
+from hypernet.predictor.initial_kernels import ColourTransform, initial_base
 from hypernet.weights import ClipShape
 
 CONFIG = TubeletConfig(
@@ -128,7 +129,7 @@ def test_no_tile_border_shows_where_tiles_differ() -> None:
 def test_predicted_velocity_moves_the_picture() -> None:
     base = _base()
     for name in base:
-        if name.startswith(("frame_out", "colour", "gains", "motion")):
+        if name.startswith(("frame_out", "colour", "gains", "motion", "lift")):
             base[name] = torch.zeros_like(base[name])
     base["gains.weight"][-4, 0] = 1.0  # the first tile value is the horizontal velocity
     base["head_out.bias"] += 0.5
@@ -145,15 +146,38 @@ def test_predicted_velocity_moves_the_picture() -> None:
 
 
 def test_the_cosine_transform_is_orthonormal_and_complete() -> None:
-    rows = colour_transform(384)
-    torch.testing.assert_close(rows @ rows.T, torch.eye(384), atol=1e-5, rtol=0)
+    rows = ColourTransform.for_channels(COLOUR_VALUES).rows
+    torch.testing.assert_close(rows @ rows.T, torch.eye(COLOUR_VALUES), atol=1e-5, rtol=0)
     waves = temporal_cosines(TIMES)
     torch.testing.assert_close(waves.T @ waves, torch.eye(CLIP_FRAMES), atol=1e-5, rtol=0)
 
 
+def test_the_decoder_starts_by_inverting_the_transform() -> None:
+    config = TubeletConfig(grid_channels=COLOUR_VALUES // 4)
+    transform = ColourTransform.for_channels(config.grid_channels)
+    base = _base(config)
+    decoder = Tubelet(config, ClipShape(frames=8, height=64, width=64), base)
+    weights = {spec.name: torch.zeros(spec.shape) for spec in decoder.weight_specs()}
+    flat = decoder.render(weights, TIMES)
+    torch.testing.assert_close(flat, torch.full_like(flat, 0.5), atol=0.02, rtol=0)
+    weights["grid"][transform.means[0]] = 1.0
+    bright = decoder.render(weights, TIMES) - flat
+    assert float(bright.min()) > 0
+    assert float(bright.std()) < 0.1 * float(bright.mean())
+
+
+def test_tiles_shift_the_grid_they_cover() -> None:
+    decoder = _decoder(8, 64, 64)
+    weights = _weights(decoder, 0.0)
+    dark = decoder.render(weights, TIMES)
+    weights["tiles"][0] = 1.0
+    lifted = decoder.render(weights, TIMES)
+    assert float((lifted - dark).mean()) > 0.01
+
+
 def test_shipped_kernels_fit_the_decode_file() -> None:
     numbers = sum(torch.Size(shape).numel() for shape in base_shapes(TubeletConfig()).values())
-    assert 2 * numbers < 600_000
+    assert 2 * numbers < 900_000
 
 
 def test_decoding_imports_neither_timm_nor_torchvision() -> None:
