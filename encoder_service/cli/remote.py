@@ -133,12 +133,16 @@ def _upload(client: Client, path: Path, resume: str | None) -> str:
 def _finished(client: Client, encoding_id: str) -> dict[str, Any]:
     from encoder_service.cli.report import remote_progress
     from encoder_service.errors import ServiceUnreachable
+    from hypernet.errors import Cancelled
 
     unanswered = 0
     with remote_progress() as report:
         while True:
             try:
+                time.sleep(POLL_SECONDS)
                 encoding = client.encoding(encoding_id)
+            except Cancelled:
+                raise Cancelled(f"interrupted; encoding {encoding_id} goes on") from None
             except ServiceUnreachable:
                 unanswered += 1
                 if unanswered == PATIENCE:
@@ -148,7 +152,6 @@ def _finished(client: Client, encoding_id: str) -> dict[str, Any]:
                 report(encoding)
                 if encoding["finished_at"] is not None:
                     return encoding
-            time.sleep(POLL_SECONDS)
 
 
 def _require_no_failure(encoding: dict[str, Any]) -> None:
