@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hypernet.bitstream.output import atomic_output
 from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
@@ -61,6 +62,14 @@ class _SegmentLimits:
     seconds: float
     on_progress: Callable[[FitProgress], None] | None
     should_stop: ShouldStop | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _SegmentFrames:
+    """What one segment shows: ``frames_THWC`` 8-bit RGB, one timestamp each."""
+
+    pts: tuple[int, ...]
+    frames_THWC: NDArray[np.uint8]  # noqa: N815 -- shape suffix
 
 
 def encode_segment(
@@ -239,36 +248,43 @@ class _FileRun:
         return report
 
 
-def _collect(frames: Iterator[Frame], segment: SegmentRange) -> list[Frame]:
-    collected = list(islice(frames, segment.num_frames))
-    if len(collected) != segment.num_frames or collected[0].pts != segment.first_pts:
+def _collect(frames: Iterator[Frame], segment: SegmentRange) -> _SegmentFrames:
+    """The frames of a segment; each is copied once, so that nothing is held twice."""
+    pts: list[int] = []
+    frames_THWC = np.empty(0, np.uint8)
+    for number, frame in enumerate(islice(frames, segment.num_frames)):
+        if number == 0:
+            frames_THWC = np.empty((segment.num_frames, *frame.rgb_HWC.shape), np.uint8)
+        frames_THWC[number] = frame.rgb_HWC
+        pts.append(frame.pts)
+    if len(pts) != segment.num_frames or pts[0] != segment.first_pts:
         raise UnreadableVideo(
             f"the source changed while it was encoded: frame {segment.first_frame} differs"
         )
-    return collected
+    return _SegmentFrames(pts=tuple(pts), frames_THWC=frames_THWC)
 
 
-def _encode_frames(frames: list[Frame], plan: Plan, limits: _SegmentLimits) -> EncodedSegment:
+def _encode_frames(frames: _SegmentFrames, plan: Plan, limits: _SegmentLimits) -> EncodedSegment:
     started = time.monotonic()
-    settings = limits.settings
+    settings, num_frames = limits.settings, len(frames.pts)
     preset = find_preset(settings.preset)
     coder = SegmentDecoder(plan.header())
-    decoder = coder.decoder_of(len(frames))
-    frames_TCHW = torch.from_numpy(np.stack([f.rgb_HWC for f in frames])).permute(0, 3, 1, 2)
+    decoder = coder.decoder_of(num_frames)
+    frames_TCHW = torch.from_numpy(frames.frames_THWC).permute(0, 3, 1, 2)
     fitted = fit(
         decoder,
         frames_TCHW,
-        _fit_settings(preset, limits, len(frames)),
+        _fit_settings(preset, limits, num_frames),
         device=settings.torch_device(),
         on_progress=limits.on_progress,
         should_stop=limits.should_stop,
     )
     payload = code_segment(
         SegmentSymbols(
-            pts=tuple(frame.pts for frame in frames),
+            pts=frames.pts,
             refinement_steps=fitted.steps,
             step_indices=fitted.step_indices,
-            clips=(ClipSymbols(num_frames=len(frames), symbols=fitted.symbols),),
+            clips=(ClipSymbols(num_frames=num_frames, symbols=fitted.symbols),),
         ),
         coder.specs_of,
     )
@@ -292,21 +308,21 @@ def _fit_settings(preset: Preset, limits: _SegmentLimits, num_frames: int) -> Fi
 
 
 def _verified(
-    payload: bytes, frames: list[Frame], plan: Plan, steps: int, started: float
+    payload: bytes, frames: _SegmentFrames, plan: Plan, steps: int, started: float
 ) -> EncodedSegment:
     """Decode the bytes with a fresh decoder and measure what comes out."""
     quality, decode_seconds = PsnrAccumulator(), 0.0
     decoded = SegmentDecoder(plan.header()).frames(payload)
-    for frame in frames:
+    for pts, rgb_HWC in zip(frames.pts, frames.frames_THWC, strict=True):
         before = time.monotonic()
         other = next(decoded, None)
         decode_seconds += time.monotonic() - before
-        if other is None or other.pts != frame.pts:
+        if other is None or other.pts != pts:
             raise EncodeFailed("the coded segment does not decode to the frames it was made from")
-        quality.add(frame.rgb_HWC, other.rgb_HWC)
+        quality.add(rgb_HWC, other.rgb_HWC)
     return EncodedSegment(
         payload=payload,
-        num_frames=len(frames),
+        num_frames=len(frames.pts),
         psnr_db=min(quality.psnr_db, FRAME_PSNR_LIMIT_DB),
         psnr_y_db=min(quality.psnr_y_db, FRAME_PSNR_LIMIT_DB),
         refinement_steps=steps,

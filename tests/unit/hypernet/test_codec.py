@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -258,9 +259,12 @@ def test_a_source_that_changed_is_noticed(clip: Path, tmp_path: Path) -> None:
 def test_bytes_that_do_not_decode_to_the_frames_are_not_accepted(clip: Path) -> None:
     plan = make_plan(clip, debug())
     payload = encode_segment(clip, plan, 0, debug()).payload
-    frames = list(read_frames(clip, 0, 5))
-    shifted = [replace(frame, pts=frame.pts + 1) for frame in frames]
-    longer = list(read_frames(clip, 0, 6))
+    frames = codec._collect(read_frames(clip), plan.segments[0])
+    pixels = frames.frames_THWC
+    longer = replace(
+        frames, pts=(*frames.pts, 10**6), frames_THWC=np.concatenate([pixels, pixels[-1:]])
+    )
+    shifted = replace(frames, pts=tuple(pts + 1 for pts in frames.pts))
     for wrong in (shifted, longer):
         with pytest.raises(EncodeFailed, match="does not decode"):
             codec._verified(payload, wrong, plan, 3, 0.0)
