@@ -80,7 +80,7 @@ class Served:
 
     def wait_until(self, encoding_id: str, holds: Callable[[Any], bool]) -> Any:
         pause = threading.Event()
-        for _ in range(600):
+        for _ in range(1800):  # a busy machine takes its time
             seen = self.encoding(encoding_id)
             if holds(seen):
                 return seen
