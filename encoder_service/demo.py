@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from encoder_service.cli.report import decode_progress, encode_progress
+from hypernet.bitstream.output import atomic_output
 from hypernet.codec import encode_file
 from hypernet.decoding import open_stream
 from hypernet.evaluation.anchors import X264_VERYFAST
@@ -25,7 +26,8 @@ from hypernet.evaluation.synthetic import landscape, sound
 from hypernet.plan import EncodeSettings
 from hypernet.result import EncodeResult
 from hypernet.video.colour import UNTAGGED, frame_from_rgb, writable_colour
-from hypernet.video.reader import Frame, read_frames
+from hypernet.video.pictures import png_of
+from hypernet.video.reader import read_frames
 from hypernet.video.writer import write_video
 
 WIDTH, HEIGHT, FRAMES, FRAME_RATE, SAMPLE_RATE = 480, 270, 75, 25, 48_000
@@ -57,13 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = EncodeSettings(budget_seconds=options.budget)
         result = encode_file(source, stream, settings, on_progress=on_progress)
     decode_seconds = _decode(stream, folder / "decoded.mp4")
-    _write_picture(source, stream, result.frames // 2, folder / "side-by-side")
+    _write_picture(source, stream, result.frames // 2, folder / "side-by-side.png")
     anchor = x264_at(source, result.psnr_db or HIGHEST_CRF)
     console = Console()
     console.print(_table(result, anchor))
     console.print(
         f"decoded with sound to {folder}/decoded.mp4 in {decode_seconds:.1f} s; "
-        f"look at {folder}/side-by-side/000000.png (left: source, right: decoded)"
+        f"look at {folder}/side-by-side.png (left: source, right: decoded)"
     )
 
 
@@ -125,12 +127,13 @@ def _decode(stream_path: Path, output: Path) -> float:
     return time.monotonic() - started
 
 
-def _write_picture(source: Path, stream_path: Path, number: int, folder: Path) -> None:
+def _write_picture(source: Path, stream_path: Path, number: int, path: Path) -> None:
     original = next(read_frames(source, number, number + 1)).rgb_HWC
     with open_stream(stream_path) as stream:
-        decoded, info = stream.frame(number), stream.info
-    pair: NDArray[np.uint8] = np.concatenate([original, decoded.rgb_HWC], axis=1)
-    write_video(f"{folder}/", [Frame(pts=0, rgb_HWC=pair)], info)
+        decoded = stream.frame(number).rgb_HWC
+    pair: NDArray[np.uint8] = np.concatenate([original, decoded], axis=1)
+    with atomic_output(path) as file:
+        file.write(png_of(pair))
 
 
 def _table(result: EncodeResult, anchor: AnchorPoint) -> Table:

@@ -21,7 +21,7 @@ def test_a_clip_goes_through_and_back(tmp_path: Path, capsys: pytest.CaptureFixt
     with open_stream(folder / "clip.nrv") as stream:
         assert sum(1 for _ in stream.frames()) == 8
     assert probe(folder / "decoded.mp4").has_audio
-    with av.open(str(folder / "side-by-side" / "000000.png")) as picture:
+    with av.open(str(folder / "side-by-side.png")) as picture:
         frame = next(picture.decode(video=0))
     assert (frame.width, frame.height) == (128, 48)
 
