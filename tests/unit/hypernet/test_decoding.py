@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from hypernet.bitstream.container import PREAMBLE_BYTES
 from hypernet.bitstream.header import StreamHeader
@@ -140,6 +141,15 @@ def test_one_frame_over_http_reads_the_same_ranges(
     assert ranges[-1] == (entry.offset, entry.length)
     # One byte more: the size is asked for with a range of one byte.
     assert sum(length for _, length in ranges) <= 1 + front + entry.length
+
+
+def test_one_frame_costs_one_frame(stream_path: Path) -> None:
+    with open_stream(stream_path) as stream:
+        with FlopCounterMode(display=False) as one:
+            stream.frame(22)
+        with FlopCounterMode(display=False) as segment:
+            list(stream.frames(20, 24))
+    assert 0 < one.get_total_flops() * SEGMENT_FRAMES == segment.get_total_flops()
 
 
 def test_the_stream_describes_the_source(clip: Path, stream_path: Path) -> None:
