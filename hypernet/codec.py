@@ -29,7 +29,7 @@ from hypernet.errors import EncodeFailed, InvalidSettings, UnreadableVideo
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB, PsnrAccumulator
 from hypernet.fitting import BATCH_FRAMES, FitProgress, FitSettings, fit
 from hypernet.plan import EncodeSettings, Plan, make_plan
-from hypernet.presets import Preset, find_preset, rate_weight
+from hypernet.presets import find_preset, rate_weight
 from hypernet.result import EncodedSegment, EncodeResult, summarise
 from hypernet.video.audio import extract_audio
 from hypernet.video.reader import Frame, read_frames
@@ -266,16 +266,15 @@ def _collect(frames: Iterator[Frame], segment: SegmentRange) -> _SegmentFrames:
 
 def _encode_frames(frames: _SegmentFrames, plan: Plan, limits: _SegmentLimits) -> EncodedSegment:
     started = time.monotonic()
-    settings, num_frames = limits.settings, len(frames.pts)
-    preset = find_preset(settings.preset)
+    num_frames = len(frames.pts)
     coder = SegmentDecoder(plan.header())
     decoder = coder.decoder_of(num_frames)
     frames_TCHW = torch.from_numpy(frames.frames_THWC).permute(0, 3, 1, 2)
     fitted = fit(
         decoder,
         frames_TCHW,
-        _fit_settings(preset, limits, num_frames),
-        device=settings.torch_device(),
+        _fit_settings(plan, limits, num_frames),
+        device=limits.settings.torch_device(),
         on_progress=limits.on_progress,
         should_stop=limits.should_stop,
     )
@@ -291,14 +290,15 @@ def _encode_frames(frames: _SegmentFrames, plan: Plan, limits: _SegmentLimits) -
     return _verified(payload, frames, plan, fitted.steps, started)
 
 
-def _fit_settings(preset: Preset, limits: _SegmentLimits, num_frames: int) -> FitSettings:
+def _fit_settings(plan: Plan, limits: _SegmentLimits, num_frames: int) -> FitSettings:
     settings = limits.settings
+    preset = find_preset(settings.preset)
     steps = settings.steps
     if steps is None:
         only_budget = math.isfinite(limits.seconds)
         steps = UNBOUNDED_STEPS if only_budget else preset.steps(num_frames, BATCH_FRAMES)
     return FitSettings(
-        rate_weight=rate_weight(preset, settings.quality),
+        rate_weight=rate_weight(preset, settings.quality, plan.longest_decoder()),
         steps=steps,
         seconds=limits.seconds * (1 - VERIFY_SHARE),
         target_psnr_db=settings.target_psnr_db,

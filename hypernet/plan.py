@@ -6,6 +6,7 @@ A plan is made once, is plain JSON, and lets any number of workers encode segmen
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Self
 import torch
 
 from hypernet.bitstream.header import StreamHeader
-from hypernet.decoders import config_to_fields
+from hypernet.decoders import Decoder, build_decoder, config_to_fields
 from hypernet.errors import InvalidSettings
 from hypernet.preset_names import DEFAULT_PRESET
 from hypernet.presets import find_preset, rate_factor
@@ -93,6 +94,11 @@ class Plan:
         """Frames of the whole video."""
         return sum(segment.num_frames for segment in self.segments)
 
+    def longest_decoder(self) -> Decoder:
+        """The decoder of the longest segment, by which the network was sized."""
+        clip = _longest_clip(self.info, self.segments)
+        return build_decoder(self.decoder, self.decoder_config, clip)
+
     def header(self) -> StreamHeader:
         """The header of the stream that this plan leads to."""
         info = self.info
@@ -139,15 +145,18 @@ def make_plan(source: Path, settings: EncodeSettings) -> Plan:
     preset = find_preset(settings.preset)
     info = probe(source)
     segments = plan_segments(source, preset.segment_frames)
-    longest = max(segment.num_frames for segment in segments)
-    full_segment = ClipShape(frames=longest, height=info.height, width=info.width)
-    config = preset.configure(full_segment, rate_factor(settings.quality))
+    config = preset.configure(_longest_clip(info, segments), rate_factor(settings.quality))
     return Plan(
         info=info,
         segments=segments,
         decoder=preset.decoder,
         decoder_config=config_to_fields(config),
     )
+
+
+def _longest_clip(info: VideoInfo, segments: Sequence[SegmentRange]) -> ClipShape:
+    frames = max(segment.num_frames for segment in segments)
+    return ClipShape(frames=frames, height=info.height, width=info.width)
 
 
 def _info_from(fields: dict[str, Any]) -> VideoInfo:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hypernet.decoders.base import Decoder
 from hypernet.decoders.config import DecoderConfig
 from hypernet.decoders.nerv import NervConfig, NervDecoder
-from hypernet.decoders.sizing import SizeTarget, nerv_config
+from hypernet.decoders.sizing import BITS_PER_WEIGHT, SizeTarget, nerv_config, num_weights
 from hypernet.errors import InvalidSettings
 from hypernet.preset_names import unknown_preset
 from hypernet.weights import ClipShape
@@ -17,6 +19,7 @@ WHOLE_CLIP_FRAMES = 4096
 MIDDLE_QUALITY = 50
 RATE_WEIGHT_EXPONENT = -1.5  # how the price of a bit falls as more bits are aimed at
 QUALITY_PER_DOUBLING = 20  # so many points of quality double the bits that are aimed at
+LEARNING_STEPS = 300  # what a network takes to leave the mean colour, however few the frames
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +27,9 @@ class Preset:
     """How a video is encoded unless the user says otherwise.
 
     ``configure(clip, rate_factor)`` sizes the decoder for full segments; ``rate_factor`` is 1 at
-    the middle quality. ``rate_weight`` is the mean squared error (RGB in [0, 1]) that a bit per
-    pixel is worth there, and ``epochs`` how often a fit sees every frame of a segment.
+    the middle quality. There, it aims at ``bits_per_pixel`` (infinite for networks that are not
+    sized by it) and a bit per pixel is worth the mean squared error ``rate_weight`` (RGB in
+    [0, 1]). A fit sees every frame of a segment ``epochs`` times and takes ``min_steps`` or more.
     """
 
     name: str
@@ -34,12 +38,14 @@ class Preset:
     configure: Callable[[ClipShape, float], DecoderConfig]
     rate_weight: float
     epochs: float
+    bits_per_pixel: float = math.inf
+    min_steps: int = 1
     segment_frames: int = SEGMENT_FRAMES
     learning_rate: float = 0.02
 
     def steps(self, num_frames: int, batch_frames: int) -> int:
         """Gradient steps for a segment when neither steps nor a budget are given."""
-        return max(1, round(self.epochs * num_frames / batch_frames))
+        return max(self.min_steps, round(self.epochs * num_frames / batch_frames))
 
 
 def rate_factor(quality: int) -> float:
@@ -47,9 +53,16 @@ def rate_factor(quality: int) -> float:
     return float(2.0 ** ((quality - MIDDLE_QUALITY) / QUALITY_PER_DOUBLING))
 
 
-def rate_weight(preset: Preset, quality: int) -> float:
-    """Mean squared error that a bit per pixel is worth at a quality of 1 to 100."""
-    return float(preset.rate_weight * rate_factor(quality) ** RATE_WEIGHT_EXPONENT)
+def rate_weight(preset: Preset, quality: int, decoder: Decoder) -> float:
+    """Mean squared error that a bit per pixel is worth at a quality of 1 to 100.
+
+    ``decoder`` is that of the longest segment. In a clip of few pixels even the smallest network
+    takes more bits than are aimed at; they are priced as if aimed at, because at the price of
+    fewer the fit would rather send none of them and show one colour.
+    """
+    taken = BITS_PER_WEIGHT * num_weights(decoder) / decoder.clip.pixels
+    factor = max(rate_factor(quality), taken / preset.bits_per_pixel)
+    return float(preset.rate_weight * factor**RATE_WEIGHT_EXPONENT)
 
 
 def find_preset(name: str) -> Preset:
@@ -78,6 +91,8 @@ def _fitted_nerv(name: str, kilo_multiply_adds: float, bits_per_pixel: float) ->
         configure=configure,
         rate_weight=0.00075 / bits_per_pixel,
         epochs=20,
+        bits_per_pixel=bits_per_pixel,
+        min_steps=LEARNING_STEPS,
     )
 
 

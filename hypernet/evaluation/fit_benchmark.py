@@ -123,7 +123,7 @@ def _rows(
         for method in METHODS:
             load, started = provenance.load_average(), time.perf_counter()
             settings = FitSettings(
-                rate_weight=rate_weight(preset, quality),
+                rate_weight=rate_weight(preset, quality, decoder),
                 steps=steps,
                 learning_rate=preset.learning_rate,
                 eight_bit=method == "then-8-bit",

@@ -23,7 +23,7 @@ from hypernet.errors import (
     OutputNotWritable,
     UnreadableVideo,
 )
-from hypernet.evaluation.metrics import compare_videos
+from hypernet.evaluation.metrics import compare_videos, mean_psnr_db, psnr_db
 from hypernet.plan import EncodeSettings, Plan, make_plan
 from hypernet.result import EncodeResult, summarise
 from hypernet.video.audio import extract_audio
@@ -152,6 +152,20 @@ def test_tiny_videos(tmp_path: Path, size: tuple[int, int], num_frames: int) -> 
     clip = raw_clip(tmp_path / "clip.nut", moving(num_frames, size))
     result = encode_file(clip, tmp_path / "clip.nrv", debug())
     assert (result.frames, result.width, result.height) == (num_frames, *size)
+
+
+@pytest.mark.parametrize("num_frames", [3, 1])
+def test_the_default_shows_more_of_a_tiny_clip_than_its_colour(
+    tmp_path: Path, num_frames: int
+) -> None:
+    pictures = np.stack(moving(num_frames, (64, 48)))
+    colour = pictures.mean(axis=(0, 1, 2)).round().astype(np.uint8)
+    flat = mean_psnr_db(psnr_db(pictures, np.broadcast_to(colour, pictures.shape)))
+    clip = raw_clip(tmp_path / "clip.nut", list(pictures))
+    settings = EncodeSettings(preset="nerv-s", device="cpu")
+    decoded = encode_file(clip, tmp_path / "clip.nrv", settings).psnr_db
+    assert decoded is not None
+    assert decoded > flat + 6
 
 
 def test_steps_have_a_default(tmp_path: Path) -> None:

@@ -5,15 +5,17 @@ import pytest
 from hypernet.decoders import ARCHITECTURES, Decoder, build_decoder, config_to_fields
 from hypernet.errors import InvalidSettings
 from hypernet.preset_names import DEFAULT_PRESET, PRESET_NAMES
-from hypernet.presets import PRESETS, Preset, find_preset, rate_factor
+from hypernet.presets import PRESETS, Preset, find_preset, rate_factor, rate_weight
 from hypernet.weights import ClipShape
 
 KILO_MULTIPLY_ADDS = {"s": 2, "m": 5, "l": 10}
 SIZES = [(854, 480), (1920, 1080), (176, 144), (1280, 720), (320, 180), (480, 854), (427, 241)]
 
 
-def decoder_of(preset: Preset, width: int, height: int, quality: int = 50) -> Decoder:
-    clip = ClipShape(frames=64, height=height, width=width)
+def decoder_of(
+    preset: Preset, width: int, height: int, quality: int = 50, frames: int = 64
+) -> Decoder:
+    clip = ClipShape(frames=frames, height=height, width=width)
     fields = config_to_fields(preset.configure(clip, rate_factor(quality)))
     return build_decoder(preset.decoder, fields, clip)
 
@@ -68,5 +70,22 @@ def test_an_unknown_preset_lists_those_that_exist() -> None:
 
 def test_steps_follow_the_length_of_the_segment() -> None:
     preset = find_preset("nerv-s")
-    assert preset.steps(64, 2) == 2 * preset.steps(32, 2) == 2 * preset.steps(64, 4)
+    assert preset.steps(128, 2) == 2 * preset.steps(64, 2) == 2 * preset.steps(128, 4)
+    assert preset.steps(1, 2) == preset.steps(3, 2) == 300
     assert find_preset("debug").steps(1, 2) == 1
+
+
+@pytest.mark.parametrize("quality", [20, 50, 80])
+def test_a_bit_has_the_price_of_the_bits_aimed_at(quality: int) -> None:
+    preset = find_preset("nerv-s")
+    decoder = decoder_of(preset, 854, 480, quality)
+    expected = preset.rate_weight * rate_factor(quality) ** -1.5
+    assert rate_weight(preset, quality, decoder) == pytest.approx(expected)
+
+
+def test_a_network_that_is_larger_than_aimed_at_has_cheaper_bits() -> None:
+    preset = find_preset("nerv-s")
+    three, one = (decoder_of(preset, 96, 64, frames=n) for n in (3, 1))
+    assert three.weight_specs() == one.weight_specs()
+    assert rate_weight(preset, 50, three) < 0.1 * preset.rate_weight
+    assert rate_weight(preset, 50, one) == pytest.approx(rate_weight(preset, 50, three) / 3**1.5)
