@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hypernet.bitstream.entropy import MAX_MAGNITUDE
 from hypernet.bitstream.steps import step_size
+from hypernet.errors import EncodeFailed
 from hypernet.weights import WeightSpec
 
 Symbols = Mapping[str, NDArray[np.int32]]
@@ -31,10 +33,19 @@ def dequantize(
 def quantize(
     specs: Sequence[WeightSpec], weights: Mapping[str, Tensor], step_indices: Sequence[int]
 ) -> dict[str, NDArray[np.int32]]:
-    """Nearest integers; ``dequantize`` of the result is what a decoder sees."""
+    """Nearest integers; ``dequantize`` of the result is what a decoder sees.
+
+    Raises:
+        EncodeFailed: a weight is not finite, or too many steps away from zero to be coded.
+    """
     return {
-        spec.name: torch.round(weights[spec.name].detach().cpu() / step_size(index))
-        .to(torch.int32)
-        .numpy()
+        spec.name: _nearest_integers(spec.name, weights[spec.name], step_size(index))
         for spec, index in zip(specs, step_indices, strict=True)
     }
+
+
+def _nearest_integers(name: str, weight: Tensor, step: float) -> NDArray[np.int32]:
+    rounded = torch.round(weight.detach().cpu() / step)
+    if not bool((rounded.abs() <= MAX_MAGNITUDE).all()):  # not a number is not within, either
+        raise EncodeFailed(f"{name}: a weight is not within {MAX_MAGNITUDE} steps of zero")
+    return rounded.to(torch.int32).numpy()

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypernet.bitstream.tables import ESCAPE_HEAD_BITS, NUM_TABLES, load_tables
-from hypernet.errors import InvalidStream
+from hypernet.errors import EncodeFailed, InvalidStream
 
 MAX_MAGNITUDE = (1 << 24) - 1
 WORD_BYTES = 4
@@ -47,10 +47,10 @@ class SymbolEncoder:
             skew: of every table, see :meth:`FrequencyTables.frequencies`.
 
         Raises:
-            InvalidStream: a magnitude is too large to be coded.
+            EncodeFailed: a magnitude is too large to be coded.
         """
         if exceeds_magnitude(symbols):
-            raise InvalidStream(f"a weight symbol exceeds {MAX_MAGNITUDE}: use a larger step")
+            raise EncodeFailed(f"a weight symbol exceeds {MAX_MAGNITUDE}: use a larger step")
         escaped = np.zeros(symbols.shape, dtype=bool)
         for table, where in _groups(tables, symbols.size):
             group = symbols[where]

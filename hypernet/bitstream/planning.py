@@ -24,7 +24,7 @@ from hypernet.bitstream.costs import (
 )
 from hypernet.bitstream.entropy import MAX_MAGNITUDE, Symbols, exceeds_magnitude
 from hypernet.bitstream.tables import MAX_SKEW, NUM_SCALES, NUM_SHAPES
-from hypernet.errors import InvalidStream
+from hypernet.errors import EncodeFailed
 from hypernet.weights import WeightSpec
 
 SHAPE_BITS = 4
@@ -83,7 +83,7 @@ def estimate_bits(symbols: Symbols, spec: WeightSpec, reference: Symbols | None 
         reference: the same tensor of the reference clip, if it has one.
 
     Raises:
-        InvalidStream: a magnitude is too large to be coded.
+        EncodeFailed: a magnitude is too large to be coded.
     """
     return plan_tensor(symbols, spec, reference).bits
 
@@ -91,7 +91,7 @@ def estimate_bits(symbols: Symbols, spec: WeightSpec, reference: Symbols | None 
 def plan_tensor(symbols: Symbols, spec: WeightSpec, reference: Symbols | None) -> TensorPlan:
     """The cheapest way to code a tensor; arguments and errors as for :func:`estimate_bits`."""
     if exceeds_magnitude(symbols):
-        raise InvalidStream(f"{spec.name}: symbols exceed {MAX_MAGNITUDE}: use a larger step")
+        raise EncodeFailed(f"{spec.name}: symbols exceed {MAX_MAGNITUDE}: use a larger step")
     flag_bits = 0 if reference is None else 1
     plan = _plan_values(symbols.reshape(spec.shape), residual=False, flag_bits=flag_bits)
     if reference is not None:

@@ -14,7 +14,7 @@ from hypernet.bitstream.limits import DEFAULT_LIMITS, Limits, check_limit
 from hypernet.bitstream.steps import NUM_STEPS
 from hypernet.bitstream.varint import HeadReader, pack_varint, pack_zigzag
 from hypernet.bitstream.weights import WeightSymbols, decode_weights, encode_weights
-from hypernet.errors import InvalidStream
+from hypernet.errors import EncodeFailed, InvalidStream
 from hypernet.weights import WeightSpec
 
 SpecsOf = Callable[[int], Sequence[WeightSpec]]
@@ -86,7 +86,7 @@ def encode_segment(segment: SegmentSymbols, specs_of: SpecsOf) -> bytes:
     """The payload of a segment. Equal segments give equal bytes.
 
     Raises:
-        InvalidStream: a symbol is too large, or timestamps do not increase.
+        EncodeFailed: a symbol or a timestamp is too large, or timestamps do not increase.
         ValueError: the parts of the segment contradict each other or the specs.
     """
     _check_segment(segment)
@@ -166,9 +166,9 @@ def _check_segment(segment: SegmentSymbols) -> None:
     if not segment.clips or len(segment.pts) != num_frames:
         raise ValueError(f"{len(segment.pts)} timestamps for {num_frames} frames")
     if any(later <= earlier for earlier, later in zip(segment.pts, segment.pts[1:], strict=False)):
-        raise InvalidStream("timestamps do not increase strictly")
+        raise EncodeFailed("timestamps do not increase strictly")
     if max(abs(segment.pts[0]), abs(segment.pts[-1])) > MAX_PTS:
-        raise InvalidStream(f"a timestamp is beyond {MAX_PTS}")
+        raise EncodeFailed(f"a timestamp is beyond {MAX_PTS}")
     if any(not 0 <= index < NUM_STEPS for index in segment.step_indices):
         raise ValueError(f"a step index is not in 0..{NUM_STEPS - 1}")
     for number, clip in enumerate(segment.clips):

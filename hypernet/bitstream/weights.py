@@ -51,7 +51,7 @@ def encode_weights(
             as a difference.
 
     Raises:
-        InvalidStream: a magnitude is too large.
+        EncodeFailed: a magnitude is too large.
     """
     encoder = SymbolEncoder()
     for spec in specs:

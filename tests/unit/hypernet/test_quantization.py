@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hypernet.bitstream.steps import NUM_STEPS, step_size
+from hypernet.errors import EncodeFailed
 from hypernet.quantization import dequantize, quantize
 from hypernet.weights import WeightSpec
 
@@ -56,3 +58,11 @@ def test_trainable_weights_are_taken_as_they_are() -> None:
     weights = {s.name: torch.ones(s.shape, requires_grad=True) for s in SPECS}
     symbols = quantize(SPECS, weights, (176, 176))  # a step of one
     assert all((values == 1).all() for values in symbols.values())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -(2.0**24), 1e12])
+def test_weights_that_no_symbol_can_hold_are_refused(value: float) -> None:
+    weights = {spec.name: torch.ones(spec.shape) for spec in SPECS}
+    weights["bias"][3] = value
+    with pytest.raises(EncodeFailed, match="bias: a weight is not within"):
+        quantize(SPECS, weights, (176, 176))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypernet.bitstream import entropy
 from hypernet.bitstream.entropy import MAX_MAGNITUDE, SymbolDecoder, SymbolEncoder
 from hypernet.bitstream.tables import NUM_TABLES, TABLES_PATH, cost_table, load_tables
-from hypernet.errors import InvalidStream
+from hypernet.errors import EncodeFailed, InvalidStream
 from tests.unit.hypernet.bitstream.reference_decoder import ClipDecoder, RangeDecoder
 
 
@@ -120,7 +120,7 @@ def test_size_is_the_information_content() -> None:
 
 @pytest.mark.parametrize("symbol", [MAX_MAGNITUDE + 1, -MAX_MAGNITUDE - 1, -(2**31), 2**31 - 1])
 def test_too_large_a_symbol_is_refused(symbol: int) -> None:
-    with pytest.raises(InvalidStream, match="larger step"):
+    with pytest.raises(EncodeFailed, match="larger step"):
         encode([0, symbol], 0)
 
 

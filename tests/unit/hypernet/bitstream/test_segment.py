@@ -19,7 +19,7 @@ from hypernet.bitstream.segment import (
     read_segment_timing,
 )
 from hypernet.bitstream.varint import MAX_VARINT, HeadReader, pack_varint, pack_zigzag
-from hypernet.errors import InvalidStream
+from hypernet.errors import EncodeFailed, InvalidStream
 from hypernet.weights import WeightSpec
 from tests.unit.hypernet.bitstream.samples import (
     assert_same_symbols,
@@ -137,9 +137,9 @@ def test_constant_timing_takes_no_more_bytes_for_more_frames() -> None:
     [
         ({"pts": (0, 1, 2, 3)}, ValueError, "4 timestamps for 5 frames"),
         ({"pts": (), "clips": ()}, ValueError, "0 timestamps"),
-        ({"pts": (0, 1, 2, 2, 3)}, InvalidStream, "increase strictly"),
-        ({"pts": (0, 1, 2, 3, MAX_PTS + 1)}, InvalidStream, "beyond"),
-        ({"pts": (-MAX_PTS - 1, 1, 2, 3, 4)}, InvalidStream, "beyond"),
+        ({"pts": (0, 1, 2, 2, 3)}, EncodeFailed, "increase strictly"),
+        ({"pts": (0, 1, 2, 3, MAX_PTS + 1)}, EncodeFailed, "beyond"),
+        ({"pts": (-MAX_PTS - 1, 1, 2, 3, 4)}, EncodeFailed, "beyond"),
         ({"step_indices": (256,)}, ValueError, "not in 0..255"),
         ({"step_indices": (1, 2)}, ValueError, "2 step indices for 1 tensors"),
     ],
@@ -160,7 +160,7 @@ def test_references_must_point_back(reference: int) -> None:
 
 def test_too_large_a_symbol_is_refused() -> None:
     clip = ClipSymbols(num_frames=1, symbols={"w": np.full((1, 1), MAX_MAGNITUDE + 1, np.int32)})
-    with pytest.raises(InvalidStream, match="larger step"):
+    with pytest.raises(EncodeFailed, match="larger step"):
         tiny_payload(clips=(clip,), pts=(0,))
 
 

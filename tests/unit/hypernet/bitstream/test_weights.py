@@ -14,7 +14,7 @@ from hypernet.bitstream.entropy import MAX_MAGNITUDE, SymbolEncoder
 from hypernet.bitstream.planning import estimate_bits, plan_tensor
 from hypernet.bitstream.tables import TABLES_PATH
 from hypernet.bitstream.weights import decode_weights, encode_weights
-from hypernet.errors import InvalidStream
+from hypernet.errors import EncodeFailed, InvalidStream
 from hypernet.weights import WeightSpec
 from tests.unit.hypernet.bitstream.reference_decoder import ClipDecoder
 from tests.unit.hypernet.bitstream.samples import sample_segment, sample_specs
@@ -189,7 +189,7 @@ def test_arrays_that_are_not_what_the_spec_says_are_refused(wrong: Values) -> No
 
 def test_too_large_a_symbol_is_refused() -> None:
     values = np.array([0, MAX_MAGNITUDE + 1], np.int32)
-    with pytest.raises(InvalidStream, match="larger step"):
+    with pytest.raises(EncodeFailed, match="larger step"):
         encode_weights({"w": values}, [spec_of(values)])
 
 
