@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from hypernet.decoders.blocks import HEAD_BIAS
 from hypernet.errors import Cancelled, EncodeFailed
 from hypernet.optimizer import FitOptimizer
 from hypernet.quantization import dequantize, quantize
+from hypernet.rate_distortion import Quality, coded_bits, decoded_quality
 from hypernet.rate_model import laplace_bits
 from hypernet.weights import WeightSpec
 
@@ -97,25 +98,28 @@ def fit(
     frames_TCHW: Tensor,
     settings: FitSettings,
     *,
-    initial: Mapping[str, Tensor] | None = None,
+    initial: FittedWeights | None = None,
     device: torch.device | None = None,
     on_progress: Callable[[FitProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> FittedWeights:
     """Fit a decoder to the frames of one clip.
 
+    A refinement keeps the step sizes, and never makes it worse: what it started from is returned
+    if that has the smaller loss, as decoded and coded, or alone reaches the target.
+
     Args:
         decoder: describes the network; its clip shape must be that of the frames.
         frames_TCHW: RGB, uint8.
         settings: trade-off and limits.
-        initial: weights to start from (refinement); random by ``settings.seed`` if absent.
+        initial: what to refine; without it, the start is random by ``settings.seed``.
         device: where to compute.
         on_progress: called after every step.
         should_stop: asked before every step.
 
     Raises:
         Cancelled: ``should_stop`` returned true.
-        EncodeFailed: the fit diverged.
+        EncodeFailed: the fit diverged, or a weight is too large to be coded.
     """
     run = _Fit(decoder, frames_TCHW, settings, initial, device or torch.device("cpu"))
     while not run.finished():
@@ -124,7 +128,9 @@ def fit(
         progress = run.advance()
         if on_progress is not None:
             on_progress(progress)
-    return run.result()
+    if initial is None:
+        return run.result()
+    return min(replace(initial, steps=run.steps), run.result(), key=run.cost)
 
 
 class _Fit:
@@ -133,21 +139,25 @@ class _Fit:
         decoder: Decoder,
         frames_TCHW: Tensor,
         settings: FitSettings,
-        initial: Mapping[str, Tensor] | None,
+        initial: FittedWeights | None,
         device: torch.device,
     ) -> None:
         self.decoder, self.settings, self.device = decoder, settings, device
         self.frames = frames_TCHW.to(device)
         self.specs = decoder.weight_specs()
         self.generator = torch.Generator().manual_seed(settings.seed)
-        start = initial or initial_weights(self.specs, settings.seed, frames_TCHW)
+        if initial is None:
+            start = initial_weights(self.specs, settings.seed, frames_TCHW)
+        else:
+            start = dequantize(self.specs, initial.symbols, initial.step_indices)
         self.optimizer = FitOptimizer(
             self.specs,
             {name: value.to(device) for name, value in start.items()},
             torch.tensor([_initial_log2_step(s) for s in self.specs], device=device),
             settings.learning_rate,
         )
-        self.step_indices: tuple[int, ...] | None = None  # set once the steps are frozen
+        # Set once the steps are frozen. Noise would undo a good fit faster than a few steps mend.
+        self.step_indices = None if initial is None else initial.step_indices
         self.batches = _frame_batches(len(self.frames), settings.batch_frames, self.generator)
         self.steps = 0
         self.started = time.monotonic()
@@ -185,6 +195,13 @@ class _Fit:
             step_indices=indices,
             steps=self.steps,
         )
+
+    def cost(self, fitted: FittedWeights) -> tuple[bool, float]:
+        """Sorts by whether the target is missed, then by the loss of what would be sent."""
+        quality, target = self._quality(fitted), self.settings.target_psnr_db
+        bits = 0.0 if self.settings.eight_bit else coded_bits(self.specs, fitted.symbols)
+        loss = quality.mse + self.settings.rate_weight * bits / self.decoder.clip.pixels
+        return target is not None and quality.psnr_db < target, loss
 
     def _fraction(self) -> float:
         elapsed = time.monotonic() - self.started
@@ -230,14 +247,20 @@ class _Fit:
     def _nearest_step_indices(self) -> tuple[int, ...]:
         if self.settings.eight_bit:
             return _eight_bit_steps(self.optimizer.weights().values())
-        return tuple(nearest_step_index(2.0**s) for s in self.optimizer.log2_steps.tolist())
+        try:
+            return tuple(nearest_step_index(2.0**s) for s in self.optimizer.log2_steps.tolist())
+        except (ValueError, OverflowError) as error:  # not a number, or beyond any
+            raise self._diverged() from error
 
     def _observe(self, mse: float, bits_per_pixel: float) -> None:
         if not math.isfinite(mse + bits_per_pixel):
-            raise EncodeFailed(f"the fit diverged at step {self.steps}; try another --seed")
+            raise self._diverged()
         decay = PROGRESS_DECAY if self.steps > 1 else 0.0
         self.mse = mse + decay * (self.mse - mse) if decay else mse
         self.bits_per_pixel = bits_per_pixel
+
+    def _diverged(self) -> EncodeFailed:
+        return EncodeFailed(f"the fit diverged at step {self.steps}; try another --seed")
 
     def _check_target(self) -> None:
         target = self.settings.target_psnr_db
@@ -245,19 +268,11 @@ class _Fit:
             return
         self.next_check += TARGET_CHECK_INTERVAL
         if -10 * math.log10(max(self.mse, 1e-12)) >= target:
-            self.target_met = self._decoded_psnr_db() >= target
+            self.target_met = self._quality(self.result()).psnr_db >= target
 
-    @torch.no_grad()
-    def _decoded_psnr_db(self) -> float:
-        result = self.result()
-        weights = dequantize(self.specs, result.symbols, result.step_indices, self.device)
-        values: list[float] = []
-        for index_N in torch.split(torch.arange(len(self.frames)), self.settings.batch_frames):
-            times = index_N.to(self.device).float()
-            decoded = self.decoder.render(weights, times).clamp(0, 1).mul(255).round()
-            mse = (decoded - self.frames[index_N].float()).square().mean(dim=(1, 2, 3))
-            values += (10 * torch.log10(255**2 / mse.clamp_min(1e-6))).tolist()
-        return sum(values) / len(values)
+    def _quality(self, fitted: FittedWeights) -> Quality:
+        weights = dequantize(self.specs, fitted.symbols, fitted.step_indices, self.device)
+        return decoded_quality(self.decoder, weights, self.frames)
 
 
 def _learning_scale(step: int, fraction: float) -> float:

@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypernet.bitstream.weights import encode_weights
-from hypernet.decoders import Decoder, build_decoder, config_to_fields
-from hypernet.decoding import to_uint8
+from hypernet.decoders import build_decoder, config_to_fields
 from hypernet.evaluation import provenance
 from hypernet.evaluation.codecs import read_rgb
-from hypernet.evaluation.metrics import PsnrAccumulator
 from hypernet.evaluation.suites import find_clips
 from hypernet.evaluation.table import write_tsv
-from hypernet.fitting import FitSettings, FittedWeights, fit
+from hypernet.fitting import FitSettings, fit
 from hypernet.presets import Preset, find_preset, rate_factor, rate_weight
 from hypernet.quantization import Symbols, dequantize
+from hypernet.rate_distortion import decoded_quality
 from hypernet.weights import ClipShape
 
 METHODS = ("rate-aware", "then-8-bit")
@@ -131,6 +130,7 @@ def _rows(
             fitted = fit(decoder, frames_TCHW, settings)
             seconds = time.perf_counter() - started
             integers = packed(fitted.symbols)
+            weights = dequantize(decoder.weight_specs(), fitted.symbols, fitted.step_indices)
             yield FitRow(
                 clip=clip,
                 preset=preset.name,
@@ -145,23 +145,13 @@ def _rows(
                 order0_bytes=round(order0_bits(fitted.symbols) / 8),
                 zstd_bytes=len(zstandard.ZstdCompressor(level=19).compress(integers)),
                 brotli_bytes=len(brotli.compress(integers, quality=11)),
-                psnr_db=round(_psnr_db(decoder, fitted, frames_TCHW), 3),
+                psnr_db=round(decoded_quality(decoder, weights, frames_TCHW).psnr_db, 3),
                 fit_seconds=round(seconds, 2),
                 commit=provenance.commit(),
                 cpu=provenance.processor(),
                 threads=torch.get_num_threads(),
                 load_average=load,
             )
-
-
-@torch.inference_mode()
-def _psnr_db(decoder: Decoder, fitted: FittedWeights, frames_TCHW: Tensor) -> float:
-    weights = dequantize(decoder.weight_specs(), fitted.symbols, fitted.step_indices)
-    quality = PsnrAccumulator()
-    for number, frame_CHW in enumerate(frames_TCHW):
-        decoded = to_uint8(decoder.render(weights, torch.tensor([float(number)])))[0]
-        quality.add(frame_CHW.permute(1, 2, 0).numpy(), decoded.numpy())
-    return quality.psnr_db
 
 
 def _frames(path: Path, max_frames: int) -> Tensor:
