@@ -18,6 +18,7 @@ TASKS = {
     UnitKind.SEGMENT: ("workers.encode_segment", GPU),
     UnitKind.ASSEMBLE: ("workers.assemble", CPU),
 }
+LISTING_TASK = ("workers.list_batch", CPU)
 
 
 def transport_options(settings: QueueSettings) -> dict[str, Any]:
@@ -53,12 +54,20 @@ class CeleryQueue:
         name, queue = TASKS[message.unit.kind]
         segment = message.unit.kind is UnitKind.SEGMENT
         arguments = [message.unit.encoding_id, *([message.unit.index] if segment else [])]
+        self._send(name, arguments, queue, message.priority)
+
+    def send_listing(self, batch_id: str, *, priority: int) -> None:
+        """See `JobQueue.send_listing`."""
+        name, queue = LISTING_TASK
+        self._send(name, [batch_id], queue, priority)
+
+    def _send(self, name: str, arguments: list[Any], queue: str, priority: int) -> None:
         try:
             self._celery.send_task(
                 name,
                 args=arguments,
                 queue=queue,
-                priority=message.priority,
+                priority=priority,
                 retry=False,
                 ignore_result=True,
             )

@@ -6,6 +6,7 @@ ServiceError
 |-- TooLarge                request.too_large
 |-- Unauthenticated         access.unauthenticated
 |-- AccessDenied            access.denied
+|-- RateLimited             request.rate_limited    retryable
 |-- NotFound                not_found
 |-- Conflict
 |   |-- IllegalTransition   state.illegal
@@ -68,6 +69,17 @@ class AccessDenied(ServiceError):
     """The source or destination lies outside what this service may touch."""
 
     code = "access.denied"
+
+
+class RateLimited(ServiceError):
+    """This API key has sent more requests than it may; wait as long as Retry-After says."""
+
+    code = "request.rate_limited"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotFound(ServiceError):
@@ -134,7 +146,7 @@ class ServiceUnreachable(ServiceError):
 
 
 class RemoteEncodingFailed(ServiceError):
-    """The encoding that a client waited for or wanted to fetch failed or was cancelled."""
+    """An encoding, or a part of a batch, that a client waited for failed or was cancelled."""
 
     code = "service.encoding_failed"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import deque
 from typing import Protocol
 
 from encoder_service.jobs.records import Message, UnitKey
@@ -20,6 +21,10 @@ class JobQueue(Protocol):
         """
         ...
 
+    def send_listing(self, batch_id: str, *, priority: int) -> None:
+        """Tell some worker that the objects of a batch are to be listed; otherwise like `send`."""
+        ...
+
 
 class InMemoryQueue:
     """A queue within one process: most urgent first, then in the order of sending."""
@@ -27,6 +32,7 @@ class InMemoryQueue:
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, UnitKey]] = []
         self._order = itertools.count()
+        self._listings: deque[str] = deque()
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -34,6 +40,14 @@ class InMemoryQueue:
     def send(self, message: Message) -> None:
         """Store the message."""
         heapq.heappush(self._heap, (message.priority, next(self._order), message.unit))
+
+    def send_listing(self, batch_id: str, *, priority: int) -> None:  # noqa: ARG002
+        """Store the message; listings are few, and taken in the order of sending."""
+        self._listings.append(batch_id)
+
+    def receive_listing(self) -> str | None:
+        """Take the oldest message about a listing; None when there is none."""
+        return self._listings.popleft() if self._listings else None
 
     def receive(self) -> UnitKey | None:
         """Take the most urgent message; None when there is none."""

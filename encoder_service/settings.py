@@ -53,7 +53,9 @@ class StorageSettings:
         (), "buckets that s3:// sources and destinations may name, separated by commas"
     )
     link_secret: str = _setting(
-        DEVELOPMENT_SECRET, "key that signs links to objects in a folder", secret=True
+        DEVELOPMENT_SECRET,
+        "key that signs links to objects in a folder, and callbacks",
+        secret=True,
     )
     link_seconds: int = _setting(3600, "how long a link to an object is valid")
 
@@ -73,6 +75,10 @@ class ApiSettings:
     """What the API takes and how it answers."""
 
     url: str = _setting("http://127.0.0.1:8000", "where clients reach the API; part of its links")
+    requests_per_second: float = _setting(
+        200.0, "requests that one key may make in the long run, per API process; 0 for any number"
+    )
+    request_burst: int = _setting(400, "requests that one key may make at once")
     max_upload_bytes: int = _setting(4 * 2**30, "largest source, in bytes")
     max_body_bytes: int = _setting(2**20, "largest request other than an upload, in bytes")
     part_bytes: int = _setting(16 * 2**20, "size of the parts of a large upload, in bytes")
@@ -97,6 +103,21 @@ class JobSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CallbackSettings:
+    """Telling users' servers how encodings ended; signed with NRV_STORAGE_LINK_SECRET."""
+
+    allowed_networks: tuple[str, ...] = _setting(
+        (), "private networks that callbacks may reach all the same (10.1.0.0/16), or none"
+    )
+    timeout_seconds: float = _setting(10.0, "longest that one receiver may take to answer")
+    hold_seconds: float = _setting(60.0, "when a callback is sent again whose sender died")
+    retry_seconds: float = _setting(5.0, "pause after the first attempt in vain; doubles each time")
+    max_retry_seconds: float = _setting(3600.0, "longest pause between two attempts")
+    max_attempts: int = _setting(24, "attempts after which a receiver is given up; about 15 hours")
+    poll_seconds: float = _setting(1.0, "pause between two looks for callbacks to send")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSettings:
     """One worker process."""
 
@@ -117,6 +138,7 @@ class Settings:
     queue: QueueSettings = field(default_factory=QueueSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
+    callbacks: CallbackSettings = field(default_factory=CallbackSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
 
     def __post_init__(self) -> None:
@@ -171,6 +193,7 @@ GROUPS: Mapping[str, type] = {
     "queue": QueueSettings,
     "api": ApiSettings,
     "jobs": JobSettings,
+    "callbacks": CallbackSettings,
     "worker": WorkerSettings,
 }
 

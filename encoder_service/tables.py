@@ -22,7 +22,15 @@ from sqlalchemy import (
 )
 
 from encoder_service.database import Moment
-from encoder_service.jobs.states import EncodingStatus, Outcome, Phase, UnitKind, UnitStatus
+from encoder_service.jobs.states import (
+    CallbackStatus,
+    EncodingStatus,
+    ListingStatus,
+    Outcome,
+    Phase,
+    UnitKind,
+    UnitStatus,
+)
 
 # Constraints have names of their own, so that a later migration can drop them on any database.
 metadata = MetaData(
@@ -76,6 +84,7 @@ encodings = Table(
     Column("priority", Integer, nullable=False),
     Column("callback_url", Text),
     Column("batch_id", String(40)),
+    Column("destination", Text),
     Column("idempotency_key", String(200)),
     Column("request_sha256", String(64), nullable=False),
     Column("labels", JSON, nullable=False),
@@ -98,6 +107,8 @@ encodings = Table(
     Index(None, "owner_id", "id"),
     Index(None, "owner_id", "status", "id"),
     Index(None, "batch_id", "id"),
+    Index(None, "batch_id", "status"),  # a batch's progress
+    Index(None, "status", "priority", "id"),  # what is served first
 )
 
 labels = Table(
@@ -154,6 +165,7 @@ attempts = Table(
     Column("error_message", Text),
     _one_of("outcome", Outcome),
     ForeignKeyConstraint(_unit_key, [units.c[name] for name in _unit_key]),
+    Index(None, "kind", "outcome", "ended_at"),  # how fast segments were lately
 )
 
 events = Table(
@@ -168,4 +180,64 @@ events = Table(
     Column("attempt", Integer),
     Column("detail", JSON, nullable=False),
     _one_of("kind", UnitKind),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("owner_id", String(40), ForeignKey(api_keys.c.id), nullable=False),
+    Column("request_sha256", String(64), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("include", Text),
+    Column("out", Text),
+    Column("settings", JSON, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("callback_url", Text),
+    Column("listing", String(16), nullable=False),
+    Column("cursor", Text),
+    Column("num_objects", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("lease_owner", String(200)),
+    Column("lease_expires_at", Moment),
+    Column("not_before", Moment, nullable=False),
+    Column("sent_at", Moment),
+    Column("errors", Integer, nullable=False),
+    Column("lost_leases", Integer, nullable=False),
+    Column("error_code", String(100)),
+    Column("error_message", Text),
+    Column("created_at", Moment, nullable=False),
+    _one_of("listing", ListingStatus),
+    CheckConstraint(
+        "(listing = 'leased') = (lease_owner IS NOT NULL AND lease_expires_at IS NOT NULL)",
+        name="lease",
+    ),
+    CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
+    UniqueConstraint("owner_id", "request_sha256"),
+    Index(None, "listing", "not_before"),
+)
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column(
+        "encoding_id",
+        String(40),
+        ForeignKey(encodings.c.id, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("owner_id", String(40), ForeignKey(api_keys.c.id), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("not_before", Moment, nullable=False),
+    Column("last_error", Text),
+    Column("created_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    _one_of("status", CallbackStatus),
+    Index(None, "encoding_id"),
+    Index(None, "status", "not_before"),
 )

@@ -59,6 +59,7 @@ class Service:
             queue=self.jobs.queue,
             store=self.locations.own,
             sources=sources,
+            locations=self.locations,
             codec=self.codec,
             keep=lambda _: NullLease(),
             worker="one",

@@ -10,7 +10,7 @@ from typing import Any
 from billiard import active_children
 from celery import Celery, signals
 
-from encoder_service.celery_queue import CPU, GPU, TASKS, transport_options
+from encoder_service.celery_queue import CPU, GPU, LISTING_TASK, TASKS, transport_options
 from encoder_service.settings import Settings
 from encoder_service.telemetry import configure_logging
 
@@ -60,7 +60,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_pool": "prefork",
         "worker_concurrency": 1,
         "task_default_queue": CPU,
-        "task_routes": {name: {"queue": queue} for name, queue in TASKS.values()},
+        "task_routes": {name: {"queue": queue} for name, queue in (*TASKS.values(), LISTING_TASK)},
         "task_create_missing_queues": True,
         "imports": ["workers.tasks"],
     }

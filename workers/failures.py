@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from encoder_service.errors import (
     AccessDenied,
     InvalidRequest,
@@ -29,12 +32,18 @@ def is_no_fault(error: Exception) -> bool:
     return isinstance(error, Cancelled) or (isinstance(error, ServiceError) and error.retryable)
 
 
-def to_failure(error: Exception) -> Failure:
-    """The reason in words that users see; foreign exceptions are named but not quoted at length."""
+def to_failure(error: Exception, *, scratch: Path | None = None) -> Failure:
+    """The reason in words that users see.
+
+    Foreign exceptions are named but not quoted at length. Files in the folder ``scratch`` are
+    called what they are to the user: where they lie on our disk is none of anybody's business.
+    """
     if isinstance(error, HypernetError | ServiceError):
         code, message = error.code, str(error)
     else:
         code, message = "internal", f"{type(error).__name__}: {error}"
+    if scratch is not None:
+        message = _without_paths(message, scratch)
     can_help = not isinstance(error, HOPELESS) and not _will_stay(error)
     return Failure(code=code, message=message[:MAX_MESSAGE], can_help=can_help)
 
@@ -42,6 +51,17 @@ def to_failure(error: Exception) -> Failure:
 def pause_seconds(error: Exception, settings: JobSettings) -> float:
     """How long to wait before the unit is tried again by anybody."""
     return 0.0 if isinstance(error, Cancelled) else settings.outage_seconds
+
+
+def _without_paths(message: str, scratch: Path) -> str:
+    names = {str(scratch.resolve()), str(scratch.absolute()), str(scratch)} - {".", "/"}
+    for name in sorted(names, key=len, reverse=True):
+        message = re.sub(
+            re.escape(name) + r"""(?:/[^\s'":;,()]*[^\s'":;,().])?""",
+            lambda found: "the source" if found[0].endswith("/source") else "a temporary file",
+            message,
+        )
+    return message
 
 
 def _will_stay(error: Exception) -> bool:

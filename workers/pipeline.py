@@ -2,7 +2,8 @@
 
     plan      stat and fetch the source, cut it into segments
     segment   fetch the source, encode, verify (the codec does), store the bytes
-    assemble  fetch the segments, check them, join them, store the stream
+    assemble  fetch the segments, check them, join them, store the stream, and a copy of it where
+              the user wants one
 
 Knows nothing of Celery: the same class runs in a worker's child process and in a test.
 """
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from encoder_service.errors import DatabaseUnavailable, LeaseLost, ServiceError
 from encoder_service.jobs.commands import send
@@ -26,6 +27,7 @@ from encoder_service.jobs.repository import JobRepository
 from encoder_service.jobs.states import UnitKind
 from encoder_service.queue import InMemoryQueue, JobQueue
 from encoder_service.storage.base import ObjectStore, download, segment_key, stream_key
+from encoder_service.storage.locations import Locations
 from encoder_service.telemetry import bind, fields
 from hypernet.errors import EncodeFailed
 from workers.codec import Json, SegmentCodec, Supervision
@@ -49,6 +51,7 @@ class Pipeline:
         queue: where messages about the next units go.
         store: our own object store.
         sources: sources on this machine's disk.
+        locations: where copies of streams go.
         codec: does the real work.
         keep: makes what keeps a lease alive while it is worked under.
         worker: the name of this worker, shown to operators.
@@ -58,6 +61,7 @@ class Pipeline:
     queue: JobQueue
     store: ObjectStore
     sources: SourceCache
+    locations: Locations
     codec: SegmentCodec
     keep: Callable[[Lease], Keeper]
     worker: str
@@ -156,9 +160,17 @@ class Pipeline:
                 key = stream_key(encoding.id, hashlib.file_digest(stream, "sha256").hexdigest())
                 stream.seek(0)
                 self.store.put(key, stream)
+                self._copy(stream, encoding.destination)
         _until_heard(lambda: self.jobs.finish_assembly(lease, result=result, stream_key=key))
         self.sources.forget(encoding)
         return []
+
+    def _copy(self, stream: BinaryIO, destination: str | None) -> None:
+        """Store a stream where its user wants it; every attempt at assembling makes the same."""
+        if destination is not None:
+            store, key = self.locations.source(destination)
+            stream.seek(0)
+            store.put(key, stream)
 
     # What they share
 
@@ -184,16 +196,17 @@ class Pipeline:
 
     def _hand_back(self, lease: Lease, error: Exception) -> None:
         """Give a unit back after a failure; if even that fails, its lease runs out."""
+        failure = to_failure(error, scratch=self.sources.folder)
         try:
             if isinstance(error, LeaseLost):
                 log.warning("attempt overtaken: %s", error)
             elif is_no_fault(error):
                 pause = pause_seconds(error, self.jobs.settings)
-                self.jobs.release(lease, to_failure(error), pause_seconds=pause)
+                self.jobs.release(lease, failure, pause_seconds=pause)
                 log.info("unit released: %s", error)
             else:
                 log.error("attempt failed", exc_info=error)
-                self.jobs.fail(lease, to_failure(error), fallback_preset=self._fallback(lease))
+                self.jobs.fail(lease, failure, fallback_preset=self._fallback(lease))
         except ServiceError as again:
             log.warning("could not hand the unit back: %s", again)
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from encoder_service.celery_queue import CeleryQueue
 from encoder_service.database import Database
+from encoder_service.jobs.listings import ListingRepository
 from encoder_service.jobs.repository import JobRepository
 from encoder_service.settings import Settings
 from encoder_service.storage.locations import Locations
 from workers.lease import LeaseKeeper
+from workers.listing import Lister
 from workers.pipeline import Pipeline
 from workers.sources import SourceCache
 
@@ -27,16 +29,52 @@ def pipeline() -> Pipeline:
     # Imported here: PyTorch that was used before a fork hangs in every child.
     from workers.hypernet_codec import HypernetCodec  # noqa: PLC0415
 
-    settings = Settings.from_environment(os.environ)
-    jobs = JobRepository(Database(settings.database), settings.jobs)
-    locations = Locations(settings.storage, base_url=settings.api.url)
+    settings = _settings()
+    jobs = JobRepository(_database(), settings.jobs)
     scratch = Path(settings.worker.scratch)
     return Pipeline(
         jobs=jobs,
-        queue=CeleryQueue(settings.queue),
-        store=locations.own,
-        sources=SourceCache(scratch, locations, max_bytes=settings.worker.scratch_bytes),
+        queue=_queue(),
+        store=_locations().own,
+        sources=SourceCache(scratch, _locations(), max_bytes=settings.worker.scratch_bytes),
+        locations=_locations(),
         codec=HypernetCodec(),
         keep=lambda lease: LeaseKeeper(jobs, lease, SHUTDOWN),
-        worker=f"{socket.gethostname()}:{os.getpid()}",
+        worker=_name(),
     )
+
+
+@functools.cache
+def lister() -> Lister:
+    """What lists batches in this process; needs no codec."""
+    return Lister(
+        listings=ListingRepository(_database(), _settings().jobs),
+        queue=_queue(),
+        locations=_locations(),
+        worker=_name(),
+        shutdown=SHUTDOWN,
+    )
+
+
+@functools.cache
+def _settings() -> Settings:
+    return Settings.from_environment(os.environ)
+
+
+@functools.cache
+def _database() -> Database:
+    return Database(_settings().database)
+
+
+@functools.cache
+def _locations() -> Locations:
+    return Locations(_settings().storage, base_url=_settings().api.url)
+
+
+@functools.cache
+def _queue() -> CeleryQueue:
+    return CeleryQueue(_settings().queue)
+
+
+def _name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

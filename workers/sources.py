@@ -26,7 +26,7 @@ class SourceCache:
     """
 
     def __init__(self, folder: Path, locations: Locations, *, max_bytes: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self._locations = locations
         self._max_bytes = max_bytes
 
@@ -45,7 +45,7 @@ class SourceCache:
         Raises:
             SourceChanged: the object is not the one that was planned.
         """
-        path = self._folder / encoding.id / "source"
+        path = self.folder / encoding.id / "source"
         with os_errors_translated(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
@@ -60,20 +60,20 @@ class SourceCache:
 
     def forget(self, encoding: Encoding) -> None:
         """Remove what lies here for an encoding that is done."""
-        shutil.rmtree(self._folder / encoding.id, ignore_errors=True)
+        shutil.rmtree(self.folder / encoding.id, ignore_errors=True)
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """An empty folder on the same disk that is gone afterwards."""
-        with os_errors_translated(str(self._folder)):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            folder = TemporaryDirectory(dir=self._folder, prefix=".work-")
+        with os_errors_translated(str(self.folder)):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            folder = TemporaryDirectory(dir=self.folder, prefix=".work-")
         with folder as name:
             yield Path(name)
 
     def _make_room(self, *, keep: Path) -> None:
         found: list[tuple[float, int, Path]] = []
-        for path in self._folder.glob("*/source"):
+        for path in self.folder.glob("*/source"):
             with suppress(FileNotFoundError):  # another worker may be making room as well
                 status = path.stat()
                 found.append((status.st_mtime, status.st_size, path))

@@ -1,4 +1,4 @@
-"""Takes expired leases back and sends missing messages, every few seconds. Any number may run."""
+"""Takes expired leases back, sends missing messages and due callbacks. Any number may run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ import signal
 import sys
 import threading
 
+from encoder_service.callbacks import Targets
 from encoder_service.celery_queue import CeleryQueue
 from encoder_service.database import Database
 from encoder_service.errors import ServiceError
+from encoder_service.jobs.callbacks import CallbackRepository
 from encoder_service.jobs.commands import Recovered, recover
-from encoder_service.jobs.repository import JobRepository
+from encoder_service.jobs.recovery import Recovery
 from encoder_service.queue import JobQueue
 from encoder_service.settings import Settings
 from encoder_service.telemetry import configure_logging, fields
+from workers.callbacks import Deliverer
 
 log = logging.getLogger(__name__)
 
 
-def sweep(jobs: JobRepository, queue: JobQueue) -> Recovered | None:
+def sweep(jobs: Recovery, queue: JobQueue) -> Recovered | None:
     """Sweep once; None when the database does not answer, which the next sweep may."""
     try:
         recovered = recover(jobs, queue)
@@ -32,7 +35,7 @@ def sweep(jobs: JobRepository, queue: JobQueue) -> Recovered | None:
     return recovered
 
 
-def sweep_until(stop: threading.Event, jobs: JobRepository, queue: JobQueue) -> None:
+def sweep_until(stop: threading.Event, jobs: Recovery, queue: JobQueue) -> None:
     """Sweep again and again until ``stop`` is set."""
     while not stop.is_set():
         sweep(jobs, queue)
@@ -46,8 +49,19 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    jobs = JobRepository(Database(settings.database), settings.jobs)
-    sweep_until(stop, jobs, CeleryQueue(settings.queue))
+    database = Database(settings.database)
+    deliverer = Deliverer(
+        CallbackRepository(database, settings.callbacks),
+        Targets(settings.callbacks),
+        settings.storage.link_secret,
+    )
+    # A thread of its own: a receiver that takes its time must not keep lost work waiting.
+    callbacks = threading.Thread(target=deliverer.deliver_until, args=[stop], name="callbacks")
+    callbacks.start()
+    try:
+        sweep_until(stop, Recovery(database, settings.jobs), CeleryQueue(settings.queue))
+    finally:
+        stop.set()
 
 
 if __name__ == "__main__":

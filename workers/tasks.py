@@ -5,7 +5,7 @@ from __future__ import annotations
 from encoder_service.jobs.records import UnitKey
 from encoder_service.jobs.states import UnitKind
 from workers.celery_app import app
-from workers.process import pipeline
+from workers.process import lister, pipeline
 
 
 @app.task(name="workers.plan")
@@ -24,3 +24,9 @@ def encode_segment(encoding_id: str, index: int) -> None:
 def assemble(encoding_id: str) -> None:
     """Join the segments and publish the stream."""
     pipeline().run(UnitKey(encoding_id=encoding_id, kind=UnitKind.ASSEMBLE))
+
+
+@app.task(name="workers.list_batch")
+def list_batch(batch_id: str) -> None:
+    """Submit the objects of a batch."""
+    lister().run(batch_id)

@@ -6,24 +6,25 @@ not there yet. When the broker is down the work is stored all the same and sent 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError
 
 from encoder_service.database import Database, db_now
-from encoder_service.errors import IdempotencyMismatch, NotFound, QueueUnavailable
-from encoder_service.jobs.records import Encoding, Message, Submission, UnitKey, new_id
-from encoder_service.jobs.repository import JobRepository, add_units
-from encoder_service.jobs.rows import encoding_from, unit_from, unit_key
-from encoder_service.jobs.states import EncodingStatus, Event, UnitKind, UnitStatus
-from encoder_service.jobs.transitions import LockedEncoding, event_row
+from encoder_service.errors import NotFound, QueueUnavailable
+from encoder_service.jobs.batches import open_batch
+from encoder_service.jobs.listings import ListingRepository
+from encoder_service.jobs.records import Batch, BatchSubmission, Encoding, Message, Submission
+from encoder_service.jobs.recovery import Recovery
+from encoder_service.jobs.rows import unit_from, unit_key
+from encoder_service.jobs.states import EncodingStatus, Event, ListingStatus, UnitStatus
+from encoder_service.jobs.submissions import find_earlier, insert_encoding, plan_of
+from encoder_service.jobs.transitions import LockedEncoding
 from encoder_service.queue import JobQueue
-from encoder_service.tables import encodings, labels, units
+from encoder_service.tables import encodings, units
 from encoder_service.telemetry import fields
 
 log = logging.getLogger(__name__)
@@ -40,21 +41,31 @@ def submit(database: Database, queue: JobQueue, submission: Submission) -> Encod
     Raises:
         IdempotencyMismatch: the key was used for a different submission.
     """
-    digest = _digest(submission)
-    earlier = _find_earlier(database, submission, digest)
+    earlier = find_earlier(database, submission)
     if earlier is not None:
         return earlier
     try:
         with database.writing() as connection:
-            encoding = _insert(connection, submission, digest)
+            encoding = insert_encoding(connection, submission)
     except IntegrityError:
-        earlier = _find_earlier(database, submission, digest)  # somebody was faster just now
+        earlier = find_earlier(database, submission)  # somebody was faster just now
         if earlier is None:
             raise
         return earlier
-    key = UnitKey(encoding_id=encoding.id, kind=UnitKind.PLAN)
-    send(queue, [Message(unit=key, priority=encoding.priority)])
+    send(queue, [Message(unit=plan_of(encoding.id), priority=encoding.priority)])
     return encoding
+
+
+def submit_batch(database: Database, queue: JobQueue, submission: BatchSubmission) -> Batch:
+    """Store a batch and wake a worker up that searches its objects.
+
+    The same batch asked for again is continued: it keeps its encodings, and a search that has
+    ended begins anew, for objects that are new or were replaced since.
+    """
+    batch = open_batch(database, submission)
+    if batch.listing is ListingStatus.QUEUED:
+        send_listings(queue, [batch])
+    return batch
 
 
 def cancel(database: Database, owner_id: str, encoding_id: str) -> Encoding:
@@ -106,7 +117,7 @@ class Recovered:
     sent: int  # messages sent (again)
 
 
-def recover(jobs: JobRepository, queue: JobQueue) -> Recovered:
+def recover(jobs: Recovery, queue: JobQueue) -> Recovered:
     """Take expired leases back and send missing messages; any number of sweepers may run."""
     expired = jobs.expire(SWEEP_LIMIT)
     for unit in expired:
@@ -116,7 +127,13 @@ def recover(jobs: JobRepository, queue: JobQueue) -> Recovered:
         )
     messages = jobs.claim_due(SWEEP_LIMIT)
     send(queue, messages)
-    return Recovered(expired=len(expired), sent=len(messages))
+    listings = ListingRepository(jobs.database, jobs.settings)
+    lost = listings.expire(SWEEP_LIMIT)
+    for batch in lost:
+        log.warning("lease expired", extra=fields(batch_id=batch.id, attempt=batch.attempt))
+    waiting = listings.claim_due(SWEEP_LIMIT)
+    send_listings(queue, waiting)
+    return Recovered(expired=len(expired) + len(lost), sent=len(messages) + len(waiting))
 
 
 def send(queue: JobQueue, messages: Iterable[Message]) -> None:
@@ -126,6 +143,16 @@ def send(queue: JobQueue, messages: Iterable[Message]) -> None:
             queue.send(message)
         except QueueUnavailable as error:
             log.warning("message not sent", extra=fields(unit=str(message.unit), reason=str(error)))
+            return
+
+
+def send_listings(queue: JobQueue, batches: Iterable[Batch]) -> None:
+    """Like `send`, for the listings of batches."""
+    for batch in batches:
+        try:
+            queue.send_listing(batch.id, priority=batch.priority)
+        except QueueUnavailable as error:
+            log.warning("message not sent", extra=fields(batch_id=batch.id, reason=str(error)))
             return
 
 
@@ -158,46 +185,3 @@ def _requeue(connection: Connection, locked: LockedEncoding) -> list[Message]:
     )
     keys = sorted(unit_key(row) for row in connection.execute(waiting))
     return [Message(unit=key, priority=locked.encoding.priority) for key in keys]
-
-
-def _insert(connection: Connection, submission: Submission, digest: str) -> Encoding:
-    encoding_id = new_id("enc")
-    statement = insert(encodings).values(
-        **asdict(submission),
-        id=encoding_id,
-        status=EncodingStatus.QUEUED,
-        request_sha256=digest,
-        retries=0,
-        num_events=1,
-        created_at=db_now(),
-    )
-    row = connection.execute(statement.returning(*encodings.c)).one()
-    connection.execute(event_row(encoding_id, 1, Event.SUBMITTED))
-    rows = [{"label": label, "encoding_id": encoding_id} for label in set(submission.labels)]
-    if rows:
-        connection.execute(insert(labels), rows)
-    add_units(connection, [UnitKey(encoding_id=encoding_id, kind=UnitKind.PLAN)], [0])
-    return encoding_from(row)
-
-
-def _find_earlier(database: Database, submission: Submission, digest: str) -> Encoding | None:
-    if submission.idempotency_key is None:
-        return None
-    query = select(encodings).where(
-        encodings.c.owner_id == submission.owner_id,
-        encodings.c.idempotency_key == submission.idempotency_key,
-    )
-    with database.reading() as connection:
-        row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    if row.request_sha256 != digest:
-        raise IdempotencyMismatch(
-            f"the idempotency key {submission.idempotency_key!r} was used for another submission"
-        )
-    return encoding_from(row)
-
-
-def _digest(submission: Submission) -> str:
-    text = json.dumps(asdict(submission), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()

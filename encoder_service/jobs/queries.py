@@ -8,10 +8,16 @@ from sqlalchemy import Connection, func, select
 
 from encoder_service.database import Database
 from encoder_service.errors import NotFound
-from encoder_service.jobs.records import Attempt, Encoding, HistoryEvent, Unit
-from encoder_service.jobs.rows import attempt_from, encoding_from, event_from, unit_from
+from encoder_service.jobs.records import Attempt, Batch, Encoding, HistoryEvent, Unit
+from encoder_service.jobs.rows import (
+    attempt_from,
+    batch_from,
+    encoding_from,
+    event_from,
+    unit_from,
+)
 from encoder_service.jobs.states import ACTIVE, EncodingStatus
-from encoder_service.tables import attempts, encodings, events, labels, units
+from encoder_service.tables import attempts, batches, encodings, events, labels, units
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +107,30 @@ class JobQueries:
         with self.database.reading() as connection:
             _encoding(connection, owner_id, encoding_id)
             return [event_from(row) for row in connection.execute(query)]
+
+    def batch(self, owner_id: str, batch_id: str) -> Batch:
+        """One batch.
+
+        Raises:
+            NotFound: there is no such batch of this owner.
+        """
+        query = select(batches).where(batches.c.id == batch_id, batches.c.owner_id == owner_id)
+        with self.database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFound(f"there is no batch {batch_id}")
+        return batch_from(row)
+
+    def count_batch(self, batch_id: str) -> dict[str, int]:
+        """Encodings of a batch by status."""
+        query = (
+            select(encodings.c.status, func.count().label("number"))
+            .where(encodings.c.batch_id == batch_id)
+            .group_by(encodings.c.status)
+        )
+        with self.database.reading() as connection:
+            counted = {row.status: row.number for row in connection.execute(query)}
+        return {status: counted.get(status, 0) for status in EncodingStatus}
 
     def count_encodings(self) -> dict[str, int]:
         """Encodings of all owners by status."""

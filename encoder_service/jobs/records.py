@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from encoder_service.jobs.states import EncodingStatus, Event, Outcome, Phase, UnitKind, UnitStatus
+from encoder_service.jobs.states import (
+    EncodingStatus,
+    Event,
+    ListingStatus,
+    Outcome,
+    Phase,
+    UnitKind,
+    UnitStatus,
+)
 
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -30,6 +38,7 @@ class Submission:
     labels: tuple[str, ...] = ()
     callback_url: str | None = None
     batch_id: str | None = None
+    destination: str | None = None  # s3://bucket/key: where a copy of the stream goes
     idempotency_key: str | None = None
 
 
@@ -59,6 +68,7 @@ class Encoding:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    destination: str | None = None  # s3://bucket/key; a copy of the stream is there at success
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -147,3 +157,56 @@ class Failure:
     code: str
     message: str
     can_help: bool = True  # False when trying again cannot help
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchSubmission:
+    """What a user asks for: every object below a prefix, encoded in one way."""
+
+    owner_id: str
+    source: str  # s3://bucket/prefix
+    settings: Mapping[str, object]  # of every encoding, as in `Submission`
+    include: str | None = None  # pattern of the names below the prefix's folder
+    out: str | None = None  # s3://bucket/prefix: where copies of the streams go
+    priority: int = 5
+    labels: tuple[str, ...] = ()
+    callback_url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Objects on their way to streams, and how far the search for them is.
+
+    Whoever searches holds a lease; ``attempt`` is its fencing number, as for units of work.
+    """
+
+    id: str
+    owner_id: str
+    source: str
+    include: str | None
+    out: str | None
+    settings: Mapping[str, object]
+    priority: int
+    labels: tuple[str, ...]
+    callback_url: str | None
+    listing: ListingStatus
+    cursor: str | None  # the last key that was looked at
+    num_objects: int  # found by this listing so far; each is an encoding
+    attempt: int
+    errors: int
+    lost_leases: int
+    error_code: str | None
+    error_message: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Callback:
+    """News of an ended encoding on its way to whoever asked for it."""
+
+    id: str  # the receiver tells repeats apart by it
+    encoding_id: str
+    owner_id: str
+    url: str
+    payload: Mapping[str, object]
+    attempts: int  # this one included

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 
-from encoder_service.database import Database, db_now
+from encoder_service.database import db_now
 from encoder_service.errors import LeaseLost, NotFound
-from encoder_service.jobs.records import Failure, Lease, Message, Unit, UnitKey
-from encoder_service.jobs.rows import matches, unit_from, unit_key
+from encoder_service.jobs.records import Failure, Lease, Unit, UnitKey
+from encoder_service.jobs.recovery import Recovery
+from encoder_service.jobs.rows import matches, unit_from
 from encoder_service.jobs.states import (
     ACTIVE,
     EncodingStatus,
@@ -26,11 +27,9 @@ from encoder_service.jobs.states import (
     UnitStatus,
     Verdict,
     judge_error,
-    judge_lost_lease,
-    pause_seconds,
 )
+from encoder_service.jobs.submissions import add_units
 from encoder_service.jobs.transitions import LockedEncoding
-from encoder_service.settings import JobSettings
 from encoder_service.tables import encodings, units
 
 PHASE_OF = {
@@ -38,16 +37,10 @@ PHASE_OF = {
     UnitKind.SEGMENT: Phase.ENCODE,
     UnitKind.ASSEMBLE: Phase.ASSEMBLE,
 }
-EVENT_OF = {Outcome.ERROR: Event.ERRED, Outcome.LEASE_LOST: Event.LEASE_LOST}
-NOBODY_CAME = Failure(code="lease.lost", message="the worker stopped sending heartbeats")
 
 
-class JobRepository:
-    """The units of work of every encoding, as workers and the sweeper see them."""
-
-    def __init__(self, database: Database, settings: JobSettings) -> None:
-        self.database = database
-        self.settings = settings
+class JobRepository(Recovery):
+    """The units of work of every encoding, as workers see them."""
 
     # Working on a unit
 
@@ -214,62 +207,6 @@ class JobRepository:
             locked.close_attempt(unit, Outcome.RELEASED, failure)
             locked.cancel_if_idle()
 
-    def expire(self, limit: int) -> list[Unit]:
-        """Take units back from workers whose heartbeats stopped; returns them as they were."""
-        overdue = (units.c.status == UnitStatus.LEASED, units.c.lease_expires_at < db_now())
-        with self.database.reading() as connection:
-            rows = connection.execute(select(units).where(*overdue).limit(limit)).all()
-        return [unit for unit in map(unit_from, rows) if self._expire(unit)]
-
-    def _expire(self, unit: Unit) -> bool:
-        with self.database.writing() as connection:
-            locked = LockedEncoding(connection, unit.key.encoding_id)
-            still = (units.c.attempt == unit.attempt, units.c.lease_expires_at < db_now())
-            row = connection.execute(
-                select(units).where(matches(unit.key), units.c.status == UnitStatus.LEASED, *still)
-            ).one_or_none()
-            if row is None:
-                return False  # a heartbeat or another sweeper was faster
-            lost = unit.lost_leases + 1
-            verdict = judge_lost_lease(lost, max_lost_leases=self.settings.max_lost_leases)
-            self._end(
-                locked,
-                unit,
-                verdict,
-                outcome=Outcome.LEASE_LOST,
-                failure=NOBODY_CAME,
-                values={"lost_leases": lost},
-            )
-            return True
-
-    def claim_due(self, limit: int) -> list[Message]:
-        """Units that wait while their message is missing, lost or old; most urgent first.
-
-        The caller sends their messages; until ``resend_seconds`` pass, nobody else will.
-        """
-        key = (units.c.encoding_id, units.c.kind, units.c.index)
-        old = units.c.sent_at < db_now(-self.settings.resend_seconds)
-        due = (
-            select(*key, encodings.c.priority)
-            .join(encodings, encodings.c.id == units.c.encoding_id)
-            .where(
-                units.c.status == UnitStatus.QUEUED,
-                units.c.not_before <= db_now(),
-                units.c.sent_at.is_(None) | old,
-                encodings.c.status.in_(ACTIVE),
-                encodings.c.cancel_requested_at.is_(None),
-            )
-            .order_by(encodings.c.priority, *key)
-            .limit(limit)
-            .with_for_update(of=units, skip_locked=True)
-        )
-        with self.database.writing() as connection:
-            rows = connection.execute(due).all()
-            claimed = tuple_(*key).in_([row[:3] for row in rows])
-            if rows:
-                connection.execute(update(units).where(claimed).values(sent_at=db_now()))
-        return [Message(unit=unit_key(row), priority=row.priority) for row in rows]
-
     # Shared steps
 
     @staticmethod
@@ -307,67 +244,6 @@ class JobRepository:
             raise _lost(lease)
         return False
 
-    def _end(
-        self,
-        locked: LockedEncoding,
-        unit: Unit,
-        verdict: Verdict,
-        *,
-        outcome: Outcome,
-        failure: Failure,
-        values: dict[str, Any],
-    ) -> None:
-        """Re-queue a unit after a pause, or give up on it and fail its encoding."""
-        give_up = verdict is Verdict.GIVE_UP
-        pause = pause_seconds(
-            unit.errors + unit.lost_leases + 1,
-            first=self.settings.retry_seconds,
-            longest=self.settings.max_retry_seconds,
-        )
-        locked.change_unit(
-            unit.key,
-            Event.GAVE_UP if give_up else EVENT_OF[outcome],
-            units.c.attempt == unit.attempt,
-            failure=failure,
-            not_before=db_now(pause),
-            sent_at=None,
-            **values,
-        )
-        locked.close_attempt(unit, outcome, failure)
-        if give_up and locked.accepts_work:
-            locked.change(
-                Event.FAILED,
-                phase=None,
-                error_code=failure.code,
-                error_message=f"{_spoken(unit.key)}: {failure.message}",
-                finished_at=db_now(),
-            )
-        locked.cancel_if_idle()
-
-
-def add_units(connection: Connection, keys: Sequence[UnitKey], num_frames: Sequence[int]) -> None:
-    """Insert queued units whose messages are about to be sent."""
-    connection.execute(
-        insert(units).values(
-            status=UnitStatus.QUEUED,
-            progress_frames=0,
-            attempt=0,
-            not_before=db_now(),
-            sent_at=db_now(),
-            errors=0,
-            lost_leases=0,
-        ),
-        [
-            {
-                "encoding_id": key.encoding_id,
-                "kind": key.kind,
-                "index": key.index,
-                "num_frames": frames,
-            }
-            for key, frames in zip(keys, num_frames, strict=True)
-        ],
-    )
-
 
 def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
     """The condition that a lease still holds."""
@@ -380,7 +256,3 @@ def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
 
 def _lost(lease: Lease) -> LeaseLost:
     return LeaseLost(f"attempt {lease.attempt} no longer holds {lease.unit}")
-
-
-def _spoken(key: UnitKey) -> str:
-    return f"segment {key.index}" if key.kind is UnitKind.SEGMENT else str(key.kind)

@@ -6,8 +6,24 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_
 
-from encoder_service.jobs.records import Attempt, Encoding, HistoryEvent, Unit, UnitKey
-from encoder_service.jobs.states import EncodingStatus, Event, Outcome, Phase, UnitKind, UnitStatus
+from encoder_service.jobs.records import (
+    Attempt,
+    Batch,
+    Callback,
+    Encoding,
+    HistoryEvent,
+    Unit,
+    UnitKey,
+)
+from encoder_service.jobs.states import (
+    EncodingStatus,
+    Event,
+    ListingStatus,
+    Outcome,
+    Phase,
+    UnitKind,
+    UnitStatus,
+)
 from encoder_service.tables import units
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -55,6 +71,7 @@ def encoding_from(row: AnyRow) -> Encoding:
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        destination=row.destination,
     )
 
 
@@ -101,4 +118,40 @@ def event_from(row: AnyRow) -> HistoryEvent:
         unit=None if row.kind is None else unit_key(row),
         attempt=row.attempt,
         detail=row.detail,
+    )
+
+
+def batch_from(row: AnyRow) -> Batch:
+    """A row of ``batches``."""
+    return Batch(
+        id=row.id,
+        owner_id=row.owner_id,
+        source=row.source,
+        include=row.include,
+        out=row.out,
+        settings=row.settings,
+        priority=row.priority,
+        labels=tuple(row.labels),
+        callback_url=row.callback_url,
+        listing=ListingStatus(row.listing),
+        cursor=row.cursor,
+        num_objects=row.num_objects,
+        attempt=row.attempt,
+        errors=row.errors,
+        lost_leases=row.lost_leases,
+        error_code=row.error_code,
+        error_message=row.error_message,
+        created_at=row.created_at,
+    )
+
+
+def callback_from(row: AnyRow) -> Callback:
+    """A row of ``callbacks``."""
+    return Callback(
+        id=row.id,
+        encoding_id=row.encoding_id,
+        owner_id=row.owner_id,
+        url=row.url,
+        payload=row.payload,
+        attempts=row.attempts,
     )

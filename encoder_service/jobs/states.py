@@ -7,6 +7,7 @@ any order, and the results are assembled: each of these is a *unit*, leased by o
                queued -> cancelled | failed;  failed, cancelled -> queued (retry)
     unit       queued -> leased -> done | failed
                leased -> queued (error, release, lost lease);  failed -> queued (retry)
+    listing    like a unit;  done, failed -> queued (the batch is asked for again)
 """
 
 from __future__ import annotations
@@ -46,6 +47,23 @@ class UnitStatus(StrEnum):
     FAILED = "failed"  # its attempts are used up, or its input is hopeless
 
 
+class ListingStatus(StrEnum):
+    """Where the listing of a batch is: the search for objects that become its encodings."""
+
+    QUEUED = "queued"
+    LEASED = "leased"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class CallbackStatus(StrEnum):
+    """Where the news of an ended encoding is."""
+
+    PENDING = "pending"  # to be sent, perhaps again
+    DELIVERED = "delivered"  # the receiver said 2xx
+    GAVE_UP = "gave_up"  # sent in vain too often
+
+
 class UnitKind(StrEnum):
     """What a unit of work does."""
 
@@ -81,7 +99,7 @@ class Outcome(StrEnum):
     LEASE_LOST = "lease_lost"  # heartbeats stopped; counted against ``max_lost_leases``
 
 
-Machine = type[EncodingStatus] | type[UnitStatus]
+Machine = type[EncodingStatus] | type[UnitStatus] | type[ListingStatus]
 
 # The only steps there are: event -> (states it may happen in, state it leads to).
 TRANSITIONS: Mapping[Machine, Mapping[Event, tuple[frozenset[str], str]]] = MappingProxyType(
@@ -112,6 +130,18 @@ TRANSITIONS: Mapping[Machine, Mapping[Event, tuple[frozenset[str], str]]] = Mapp
             Event.GAVE_UP: (frozenset({UnitStatus.LEASED}), UnitStatus.FAILED),
             Event.RETRIED: (frozenset({UnitStatus.FAILED}), UnitStatus.QUEUED),
         },
+        ListingStatus: {
+            Event.LEASED: (frozenset({ListingStatus.QUEUED}), ListingStatus.LEASED),
+            Event.FINISHED: (frozenset({ListingStatus.LEASED}), ListingStatus.DONE),
+            Event.ERRED: (frozenset({ListingStatus.LEASED}), ListingStatus.QUEUED),
+            Event.RELEASED: (frozenset({ListingStatus.LEASED}), ListingStatus.QUEUED),
+            Event.LEASE_LOST: (frozenset({ListingStatus.LEASED}), ListingStatus.QUEUED),
+            Event.GAVE_UP: (frozenset({ListingStatus.LEASED}), ListingStatus.FAILED),
+            Event.RETRIED: (
+                frozenset({ListingStatus.DONE, ListingStatus.FAILED}),
+                ListingStatus.QUEUED,
+            ),
+        },
     }
 )
 
@@ -119,7 +149,7 @@ TRANSITIONS: Mapping[Machine, Mapping[Event, tuple[frozenset[str], str]]] = Mapp
 ACTIVE = frozenset({EncodingStatus.QUEUED, EncodingStatus.ENCODING})
 
 
-def after(status: EncodingStatus | UnitStatus, event: Event) -> str:
+def after(status: EncodingStatus | UnitStatus | ListingStatus, event: Event) -> str:
     """The state that ``event`` leads to.
 
     Raises:

@@ -1,5 +1,7 @@
 """Changes of state, each together with its row of history. No other module writes a status.
 
+The end of an encoding is stored together with the callback that tells of it, if one is wanted.
+
 Every change begins by locking the row of its encoding. So changes to one encoding happen one after
 the other, whoever makes them: two workers that finish the last two segments at the same moment
 cannot both believe that the other one is still busy.
@@ -13,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Insert, func, insert, select, 
 
 from encoder_service.database import db_now
 from encoder_service.errors import IllegalTransition, NotFound
+from encoder_service.jobs.callbacks import callback_row
 from encoder_service.jobs.records import Encoding, Failure, Unit, UnitKey
 from encoder_service.jobs.rows import encoding_from, matches, unit_from
 from encoder_service.jobs.states import (
@@ -72,6 +75,8 @@ class LockedEncoding:
         """
         self.set(status=after(self.encoding.status, event), **values)
         self.record(event, detail={"code": values["error_code"]} if event is Event.FAILED else {})
+        if self.encoding.status not in ACTIVE and self.encoding.callback_url is not None:
+            self._connection.execute(callback_row(self.encoding))
 
     def change_unit(
         self,

@@ -23,6 +23,7 @@ class Locations:
     def __init__(self, settings: StorageSettings, *, base_url: str) -> None:
         self._settings = settings
         self.own = _open(settings, base_url)
+        self._buckets: dict[str, ObjectStore] = {}  # a client takes longer to make than to use
 
     def source(self, source: str) -> tuple[ObjectStore, str]:
         """The store and the key that ``upload:ID`` or ``s3://bucket/key`` means.
@@ -35,7 +36,24 @@ class Locations:
         if source.startswith("upload:"):
             return self.own, upload_key(source.removeprefix("upload:"))
         bucket, _, key = source.removeprefix("s3://").partition("/")
-        return _bucket(self._settings, bucket), key
+        return self.bucket(bucket), key
+
+    def prefix(self, source: str) -> tuple[ObjectStore, str]:
+        """The store and the beginning of keys that ``s3://bucket/prefix`` means.
+
+        Raises:
+            InvalidRequest: it is not of that form.
+            AccessDenied: the bucket is not one of NRV_STORAGE_SOURCE_BUCKETS.
+        """
+        check_prefix(source, self._settings)
+        bucket, _, prefix = source.removeprefix("s3://").partition("/")
+        return self.bucket(bucket), prefix
+
+    def bucket(self, name: str) -> ObjectStore:
+        """A bucket by its name; whether it may be used is asked before."""
+        if name not in self._buckets:
+            self._buckets[name] = _bucket(self._settings, name)
+        return self._buckets[name]
 
 
 def check_source(source: str, settings: StorageSettings) -> None:
@@ -56,6 +74,14 @@ def check_source(source: str, settings: StorageSettings) -> None:
     if "/" in source or "\\" in source:
         raise AccessDenied("a source is upload:ID or s3://bucket/key; paths and URLs are refused")
     raise InvalidRequest("a source is upload:ID or s3://bucket/key")
+
+
+def check_prefix(source: str, settings: StorageSettings) -> None:
+    """Like `check_source` for ``s3://bucket/prefix``, whose prefix may be empty."""
+    if not source.startswith("s3://"):
+        raise InvalidRequest("a prefix is s3://bucket/prefix")
+    separator = "" if "/" in source.removeprefix("s3://") else "/"
+    check_source(f"{source}{separator}any", settings)
 
 
 def _open(settings: StorageSettings, base_url: str) -> ObjectStore:

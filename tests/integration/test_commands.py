@@ -35,6 +35,9 @@ class BrokenQueue:
     def send(self, message: Message) -> None:
         raise QueueUnavailable(f"the broker is down, {message.unit} was not sent")
 
+    def send_listing(self, batch_id: str, *, priority: int) -> None:
+        raise QueueUnavailable(f"secret of {batch_id}, {priority}")
+
 
 def test_submitting_stores_and_sends(jobs: Jobs, queries: JobQueries) -> None:
     encoding = jobs.submit(labels=("cats", "night"), priority=2)

@@ -64,6 +64,9 @@ class LossyQueue:
             self._messages += [message.unit] * copies
             self._random.shuffle(self._messages)
 
+    def send_listing(self, batch_id: str, *, priority: int) -> None:
+        raise AssertionError(f"there is no batch here: {batch_id}, {priority}")
+
     def receive(self) -> UnitKey | None:
         with self._lock:
             return self._messages.pop() if self._messages else None

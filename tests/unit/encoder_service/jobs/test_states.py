@@ -10,6 +10,7 @@ from encoder_service.jobs.states import (
     TRANSITIONS,
     EncodingStatus,
     Event,
+    ListingStatus,
     UnitStatus,
     Verdict,
     after,
@@ -34,8 +35,16 @@ LEGAL = {
     ("unit", "leased", "lease_lost", "queued"),
     ("unit", "leased", "gave_up", "failed"),
     ("unit", "failed", "retried", "queued"),
+    ("listing", "queued", "leased", "leased"),
+    ("listing", "leased", "finished", "done"),
+    ("listing", "leased", "erred", "queued"),
+    ("listing", "leased", "released", "queued"),
+    ("listing", "leased", "lease_lost", "queued"),
+    ("listing", "leased", "gave_up", "failed"),
+    ("listing", "done", "retried", "queued"),
+    ("listing", "failed", "retried", "queued"),
 }
-MACHINES = {"encoding": EncodingStatus, "unit": UnitStatus}
+MACHINES = {"encoding": EncodingStatus, "unit": UnitStatus, "listing": ListingStatus}
 EVERY_STEP = [
     pytest.param(name, status, event, id=f"{name}-{status}-{event}")
     for name, machine in MACHINES.items()
