@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 
-from encoder_service.api import encodings, events, health, objects, problems, uploads
+from encoder_service.api import (
+    batches,
+    callbacks,
+    encodings,
+    events,
+    health,
+    objects,
+    problems,
+    uploads,
+)
 from encoder_service.api.context import Context
 from encoder_service.api.limits import BodyLimit
+from encoder_service.api.problems import documented
+from encoder_service.api.rate_limits import RateLimiter
 from encoder_service.database import Database
+from encoder_service.errors import (
+    DatabaseUnavailable,
+    InvalidRequest,
+    RateLimited,
+    StorageUnavailable,
+    TooLarge,
+    Unauthenticated,
+)
 from encoder_service.queue import JobQueue
 from encoder_service.settings import Settings
 from encoder_service.storage.locations import Locations
@@ -18,18 +38,33 @@ DESCRIPTION = """\
 Videos in, neural streams out. Every refusal is an `application/problem+json` document whose `code`
 is stable. Authenticate with `Authorization: Bearer nrv_...`.
 """
+# How every route that wants a key may refuse.
+EVERYWHERE = documented(
+    Unauthenticated, RateLimited, TooLarge, InvalidRequest, DatabaseUnavailable, StorageUnavailable
+)
 
 
 def create_app(context: Context) -> FastAPI:
     """An ASGI application over one database, object store and queue."""
-    app = FastAPI(title="nrv", version=version("nrv"), description=DESCRIPTION, redoc_url=None)
+    app = _Application(title="nrv", version=version("nrv"), description=DESCRIPTION, redoc_url=None)
     app.state.context = context
+    app.state.limiter = RateLimiter(context.settings.api)
     app.add_middleware(BodyLimit, settings=context.settings.api)
     problems.install(app)
     app.include_router(health.router)
-    for routes in (encodings, events, uploads, objects):
-        app.include_router(routes.router, prefix="/v1")
+    for routes in (encodings, events, batches, uploads, callbacks):
+        app.include_router(routes.router, prefix="/v1", responses=EVERYWHERE)
+    app.include_router(objects.router, prefix="/v1")
     return app
+
+
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The document, with the limits that this service has."""
+        document = super().openapi()
+        size = document["components"]["schemas"]["NewUpload"]["properties"]["size_bytes"]
+        size["maximum"] = self.state.context.settings.api.max_upload_bytes
+        return document
 
 
 def connect(settings: Settings, queue: JobQueue) -> Context:

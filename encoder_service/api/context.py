@@ -8,7 +8,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from encoder_service.api.rate_limits import RateLimiter
 from encoder_service.api_keys import ApiKey, authenticate
+from encoder_service.callbacks import Targets
 from encoder_service.database import Database
 from encoder_service.errors import Unauthenticated
 from encoder_service.jobs.queries import JobQueries
@@ -33,6 +35,11 @@ class Context:
         return JobQueries(self.database)
 
     @property
+    def targets(self) -> Targets:
+        """Whom callbacks may reach."""
+        return Targets(self.settings.callbacks)
+
+    @property
     def uploads(self) -> Uploads:
         """Sources on their way in."""
         return Uploads(self.database, self.locations.own)
@@ -48,12 +55,16 @@ Here = Annotated[Context, Depends(_context)]
 
 
 def _owner(
+    request: Request,
     context: Here,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> ApiKey:
     if credentials is None:
         raise Unauthenticated("send an API key: Authorization: Bearer nrv_...")
-    return authenticate(context.database, credentials.credentials)
+    key = authenticate(context.database, credentials.credentials)
+    limiter: RateLimiter = request.app.state.limiter
+    limiter.take(key.id)
+    return key
 
 
 Owner = Annotated[ApiKey, Depends(_owner)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -11,9 +10,10 @@ from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
+from encoder_service.api import callbacks
 from encoder_service.api.context import Context, Here, Owner
 from encoder_service.api.objects import RangeHeader, serve
-from encoder_service.api.problems import documented
+from encoder_service.api.problems import documented, sentence
 from encoder_service.api.schemas import (
     EncodingDetail,
     EncodingOptions,
@@ -24,17 +24,15 @@ from encoder_service.api.schemas import (
 from encoder_service.errors import (
     AccessDenied,
     Conflict,
-    DatabaseUnavailable,
     IdempotencyMismatch,
     IllegalTransition,
     InvalidRequest,
     NotFound,
     StorageFull,
-    StorageUnavailable,
     TooLarge,
-    Unauthenticated,
 )
 from encoder_service.jobs import commands
+from encoder_service.jobs.load import measure_load
 from encoder_service.jobs.progress import progress_of
 from encoder_service.jobs.queries import Filter
 from encoder_service.jobs.records import Encoding, Submission
@@ -42,10 +40,7 @@ from encoder_service.jobs.states import EncodingStatus
 from encoder_service.storage.local import LocalObjectStore
 from encoder_service.storage.locations import check_source
 
-router = APIRouter(
-    tags=["encodings"],
-    responses=documented(Unauthenticated, InvalidRequest, DatabaseUnavailable, StorageUnavailable),
-)
+router = APIRouter(tags=["encodings"])
 
 MAX_FIELDS = 40
 MAX_FIELD_BYTES = 2**16
@@ -77,6 +72,7 @@ IdempotencyKey = Annotated[
     status_code=202,
     summary="Submit a video",
     openapi_extra={"requestBody": BODY},
+    callbacks=callbacks.news.routes,
     responses=documented(
         AccessDenied, NotFound, Conflict, IdempotencyMismatch, TooLarge, StorageFull
     ),
@@ -130,7 +126,7 @@ def get_encoding(encoding_id: str, context: Here, owner: Owner) -> EncodingDetai
     """Status, progress, result and segments."""
     encoding = context.queries.encoding(owner.id, encoding_id)
     units = context.queries.units(owner.id, encoding_id)
-    progress = progress_of(encoding, units, datetime.now(UTC))
+    progress = progress_of(encoding, units, measure_load(context.database, encoding))
     return EncodingDetail.with_units(encoding, units, progress)
 
 
@@ -188,6 +184,8 @@ def _submit(
     context: Context, owner_id: str, wanted: NewEncoding, idempotency_key: str | None
 ) -> Encoding:
     check_source(wanted.source, context.settings.storage)
+    if wanted.callback_url is not None:
+        context.targets.check(wanted.callback_url)
     context.uploads.require_complete(owner_id, wanted.source)
     submission = Submission(
         owner_id=owner_id,
@@ -195,6 +193,7 @@ def _submit(
         settings=wanted.settings(),
         priority=wanted.priority,
         labels=tuple(wanted.labels),
+        callback_url=wanted.callback_url,
         idempotency_key=idempotency_key,
     )
     return commands.submit(context.database, context.queue, submission)
@@ -219,18 +218,11 @@ def _parse(model: type[NewEncoding], body: bytes) -> NewEncoding:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise InvalidRequest(sentence(error.errors())) from None
 
 
 def _validated(model: type[EncodingOptions], fields: dict[str, Any]) -> EncodingOptions:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise _invalid(error) from None
-
-
-def _invalid(error: ValidationError) -> InvalidRequest:
-    mistakes = (
-        f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors()
-    )
-    return InvalidRequest("; ".join(mistakes))
+        raise InvalidRequest(sentence(error.errors())) from None

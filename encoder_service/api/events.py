@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Annotated
 
 import anyio
@@ -14,7 +13,8 @@ from fastapi.responses import StreamingResponse
 from encoder_service.api.context import Context, Here, Owner
 from encoder_service.api.problems import documented
 from encoder_service.api.schemas import EventView, ProgressView
-from encoder_service.errors import InvalidRequest, NotFound, Unauthenticated
+from encoder_service.errors import NotFound
+from encoder_service.jobs.load import measure_load
 from encoder_service.jobs.progress import progress_of
 from encoder_service.jobs.records import HistoryEvent
 from encoder_service.jobs.states import ACTIVE
@@ -32,7 +32,7 @@ LastEventId = Annotated[
     response_class=StreamingResponse,
     responses={
         200: {"content": {"text/event-stream": {}}, "description": "events until it has ended"},
-        **documented(Unauthenticated, NotFound, InvalidRequest),
+        **documented(NotFound),
     },
 )
 async def watch(
@@ -73,7 +73,7 @@ def _look(
     encoding = queries.encoding(owner_id, encoding_id)  # first: what ends it is an event, too
     events = queries.events(owner_id, encoding_id, after_sequence=sequence)
     units = queries.units(owner_id, encoding_id)
-    progress = progress_of(encoding, units, datetime.now(UTC))
+    progress = progress_of(encoding, units, measure_load(context.database, encoding))
     view = ProgressView(
         frames_done=progress.frames_done,
         frames_total=progress.frames_total,

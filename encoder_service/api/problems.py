@@ -25,6 +25,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.AccessDenied: HTTPStatus.FORBIDDEN,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.LeaseLost: HTTPStatus.CONFLICT,
@@ -77,13 +78,14 @@ def install(app: FastAPI) -> None:
         status = status_of(type(error))
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("request failed: %s %s: %s", request.method, request.url.path, error)
-        return problem(status, error.code, str(error))
+        headers = {}
+        if isinstance(error, errors.RateLimited):
+            headers["Retry-After"] = str(error.retry_after_seconds)
+        return problem(status, error.code, str(error), headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def refuse_request(_: Request, error: RequestValidationError) -> Response:
-        return problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "request.invalid", _sentence(error.errors())
-        )
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "request.invalid", sentence(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def refuse_route(request: Request, error: HTTPException) -> Response:
@@ -119,6 +121,18 @@ def problem(status: HTTPStatus, code: str, detail: str, *, headers: Any = None) 
     )
 
 
+def sentence(mistakes: Iterable[Any]) -> str:
+    """Where each mistake is and what is wrong, from pydantic's description of them."""
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc'])) or 'body'}: {_message(each)}" for each in mistakes
+    )
+
+
+def _message(mistake: Any) -> str:
+    # Errors that our own validators raise come back with a prefix that means nothing to a user.
+    return str(mistake["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
 def _allowed(app: FastAPI, path: str) -> list[str]:
     """Every documented method of a path; the framework names those of one route only."""
     methods: set[str] = set()
@@ -127,9 +141,3 @@ def _allowed(app: FastAPI, path: str) -> list[str]:
         if re.fullmatch(pattern, path):
             methods |= {method.upper() for method in operations}
     return sorted(methods)
-
-
-def _sentence(mistakes: Iterable[Any]) -> str:
-    return "; ".join(
-        f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in mistakes
-    )

@@ -23,8 +23,14 @@ def _existing(preset: str) -> str:
 Preset = Annotated[
     str, AfterValidator(_existing), Field(json_schema_extra={"enum": list(PRESET_NAMES)})
 ]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
 FINITE = ConfigDict(extra="forbid", allow_inf_nan=False)
+# What OpenAPI says of a source. It is enforced by `storage.locations`, which tells a bucket that is
+# not allowed (403) from nonsense (422).
+SOURCE_PATTERN = r"^(upload:[A-Za-z0-9_]+|s3://[^/]+/[^/].*)$"
+PREFIX_PATTERN = r"^s3://[^/]+(/.*)?$"
+# PostgreSQL stores no NUL; nobody needs one.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 SETTINGS = ("preset", "quality", "target_psnr_db", "steps", "budget_seconds", "seed")
 
 
@@ -43,6 +49,13 @@ class EncodingOptions(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**31)
     priority: int = Field(default=5, ge=0, le=9, description="0 is served first")
     labels: list[Label] = Field(default=[], max_length=20, examples=[["demo"]])
+    callback_url: Text | None = Field(
+        default=None,
+        max_length=2000,
+        description="where to POST the news once it has ended; signed, see `/v1/callbacks/secret`",
+        examples=["https://example.com/encoded"],
+        json_schema_extra={"format": "uri"},
+    )
 
     def settings(self) -> dict[str, Any]:
         """What the codec is told."""
@@ -52,11 +65,40 @@ class EncodingOptions(BaseModel):
 class NewEncoding(EncodingOptions):
     """A submission."""
 
-    source: str = Field(
+    source: Text = Field(
         min_length=1,
         max_length=2000,
         description="`upload:ID` or `s3://bucket/key`",
         examples=["s3://films/clip.mp4"],
+        json_schema_extra={"pattern": SOURCE_PATTERN},
+    )
+
+
+class NewBatch(EncodingOptions):
+    """Every object below a prefix, encoded in one way."""
+
+    source: Text = Field(
+        min_length=1,
+        max_length=1000,
+        description="`s3://bucket/prefix`",
+        examples=["s3://films/2026/"],
+        json_schema_extra={"pattern": PREFIX_PATTERN},
+    )
+    include: Text | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="only objects whose name below the folder matches; `*` matches `/`, too",
+        examples=["*.mp4"],
+    )
+    out: Text | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        description="`s3://bucket/prefix` for copies of the streams: `NAME.mp4` gives "
+        "`NAME.mp4.nrv`",
+        examples=["s3://streams/2026"],
+        json_schema_extra={"pattern": PREFIX_PATTERN},
     )
 
 
@@ -88,11 +130,13 @@ class EncodingView(BaseModel):
     id: str = Field(examples=["enc_01kagr7y3v"])
     status: EncodingStatus
     phase: Phase | None
-    source: str
+    source: str = Field(examples=["s3://films/clip.mp4"])
     settings: dict[str, Any]
     priority: int
     labels: list[str]
     batch_id: str | None
+    destination: str | None = Field(description="where a copy of the stream is at success")
+    callback_url: str | None
     retries: int
     cancel_requested: bool
     result: dict[str, Any] | None = Field(description="what `nrv encode --json` prints")
@@ -204,6 +248,8 @@ def _shared(encoding: Encoding) -> dict[str, Any]:
         "priority": encoding.priority,
         "labels": list(encoding.labels),
         "batch_id": encoding.batch_id,
+        "destination": encoding.destination,
+        "callback_url": encoding.callback_url,
         "retries": encoding.retries,
         "cancel_requested": encoding.cancel_requested_at is not None,
         "result": None if encoding.result is None else dict(encoding.result),

@@ -7,22 +7,10 @@ from fastapi import APIRouter, Response
 from encoder_service.api.context import Context, Here, Owner
 from encoder_service.api.problems import documented
 from encoder_service.api.schemas import NewUpload, PartLink, UploadView
-from encoder_service.errors import (
-    Conflict,
-    DatabaseUnavailable,
-    InvalidRequest,
-    NotFound,
-    ObjectMissing,
-    StorageUnavailable,
-    TooLarge,
-    Unauthenticated,
-)
+from encoder_service.errors import Conflict, NotFound, ObjectMissing, TooLarge
 from encoder_service.uploads import Upload
 
-router = APIRouter(
-    tags=["uploads"],
-    responses=documented(Unauthenticated, InvalidRequest, DatabaseUnavailable, StorageUnavailable),
-)
+router = APIRouter(tags=["uploads"])
 
 LINKS_AT_ONCE = 100
 

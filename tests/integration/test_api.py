@@ -432,6 +432,9 @@ def test_our_own_faults_are_not_shown(context: Context) -> None:
         def send(self, message: Message) -> None:
             raise ZeroDivisionError(f"secret of {message.unit}")
 
+        def send_listing(self, batch_id: str, *, priority: int) -> None:
+            raise ZeroDivisionError(f"secret of {batch_id}, {priority}")
+
     _, secret = create_key(context.database, "tests")
     app = create_app(replace(context, queue=Broken()))
     headers = {"Authorization": f"Bearer {secret}"}
