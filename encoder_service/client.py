@@ -1,4 +1,4 @@
-"""The service as seen from outside, for ``nrv submit``, ``status``, ``cancel`` and ``fetch``."""
+"""The service as seen from outside, for ``nrv submit``, ``batch``, ``status``, ``fetch``..."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 from encoder_service.errors import InvalidConfiguration, ServiceRefused, ServiceUnreachable
 
 TIMEOUT_SECONDS = 30.0
 CHUNK_BYTES = 2**20
+PAGE = 200
+NOT_NOW = frozenset({429, 502, 503, 504})  # the same request may pass later
 
 Json = dict[str, Any]
 OnBytes = Callable[[int], None]
@@ -53,6 +55,27 @@ class Client:
     def encoding(self, encoding_id: str) -> Json:
         """Status, progress and result."""
         return self._ask("GET", f"/v1/encodings/{quote(encoding_id, safe='')}")
+
+    def encodings(self, **filters: str) -> Iterator[Json]:
+        """Encodings, newest first, page by page; ``filters`` are those of ``GET /v1/encodings``."""
+        cursor: str | None = ""
+        while cursor is not None:
+            query = {**filters, "limit": str(PAGE), **({"cursor": cursor} if cursor else {})}
+            page = self._ask("GET", f"/v1/encodings?{urlencode(query)}")
+            yield from page["items"]
+            cursor = page["next_cursor"]
+
+    def retry(self, encoding_id: str) -> Json:
+        """Have a failed or cancelled encoding tried again."""
+        return self._ask("POST", f"/v1/encodings/{quote(encoding_id, safe='')}/retry", {})
+
+    def submit_batch(self, source: str, options: Mapping[str, object]) -> Json:
+        """Ask for encodings of everything below ``s3://bucket/prefix``, or for news of them."""
+        return self._ask("POST", "/v1/batches", {**options, "source": source})
+
+    def batch(self, batch_id: str) -> Json:
+        """How far a batch is."""
+        return self._ask("GET", f"/v1/batches/{quote(batch_id, safe='')}")
 
     def cancel(self, encoding_id: str) -> Json:
         """Ask for the end of an encoding."""
@@ -126,7 +149,8 @@ def _opened(request: Request) -> Iterator[HTTPResponse]:
             yield response
     except HTTPError as error:
         with error:
-            raise ServiceRefused(_reason(error)) from None
+            kind = ServiceUnreachable if error.code in NOT_NOW else ServiceRefused
+            raise kind(_reason(error)) from None
     except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise ServiceUnreachable(f"{request.host} does not answer: {reason}") from error

@@ -13,7 +13,6 @@ import secrets
 import shutil
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from tempfile import TemporaryDirectory
 
 import uvicorn
 
+from encoder_service import programs
 from encoder_service.api.app import connect, create_app
 from encoder_service.api_keys import authenticate, create_key
 from encoder_service.celery_queue import CeleryQueue
@@ -100,19 +100,14 @@ def _settings(data_dir: Path, run_dir: Path, url: str, link_secret: str) -> Sett
 
 
 def _children(run_dir: Path, flower_port: int) -> list[Child]:
-    celery = [sys.executable, "-m", "celery", "--app", "workers.celery_app", "--quiet"]
     sock = ["--port", "0", "--unixsocket", f"{run_dir}/redis.sock", "--unixsocketperm", "700"]
     memory = ["--save", "", "--appendonly", "no", "--dir", str(run_dir)]
-    flower = ["flower", f"--address={HOST}", f"--port={flower_port}"]
     return [
         Child(name="redis", command=[_redis_server(), *sock, *memory]),
-        Child(name="sweeper", command=[sys.executable, "-m", "workers.sweeper"]),
-        Child(
-            name="worker",
-            command=[*celery, "worker", "--queues", "cpu,gpu", "--hostname", "nrv@%h"],
-            stop_seconds=15,  # it gives its lease back between two steps
-        ),
-        Child(name="flower", command=[*celery, *flower]),
+        Child(name="sweeper", command=programs.sweeper()),
+        # It gives its lease back between two steps.
+        Child(name="worker", command=programs.worker(), stop_seconds=15),
+        Child(name="flower", command=programs.flower(host=HOST, port=flower_port)),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from encoder_service import programs
+from encoder_service.cli.extras import require_extra
 from encoder_service.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -43,18 +44,31 @@ def serve(
 
 
 def worker(
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="That share the port.")] = 1,
+) -> None:
+    """Serve the API alone, on the database, store and broker that the NRV_* settings name."""
+    from encoder_service.asgi import run
+
+    run(host=host, port=port, processes=processes)
+
+
     queues: Annotated[
         str, typer.Option(metavar="A,B", help="cpu: plan and assemble; gpu: encode segments.")
-    ] = "cpu,gpu",
-    name: Annotated[str, typer.Option(help="Unique per worker; %h is the host.")] = "nrv@%h",
+    ] = programs.QUEUES,
+    name: Annotated[
+        str, typer.Option(help="Unique per worker; %h is the host.")
+    ] = programs.WORKER_NAME,
     sweep: Annotated[
         bool,
         typer.Option("--sweep", help="Recover the work of lost workers instead; run one at least."),
     ] = False,
 ) -> None:
     """Work off the queue that the NRV_* settings name."""
-    work = ["workers", "--queues", queues, "--name", name]
-    command = [sys.executable, "-m", *(["workers.sweeper"] if sweep else work)]
+    require_extra("worker")
+    command = programs.sweeper() if sweep else programs.worker(queues=queues, name=name)
     os.execv(command[0], command)  # noqa: S606 - signals and exit status are then the worker's own
 
 

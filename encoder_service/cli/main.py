@@ -10,7 +10,8 @@ from typing import NoReturn
 
 import typer
 
-from encoder_service.cli import admin, bench, local, remote
+from encoder_service.cli import admin, batch, bench, local, remote
+from encoder_service.cli.extras import extra_of, missing
 from encoder_service.errors import (
     InvalidConfiguration,
     InvalidRequest,
@@ -47,6 +48,7 @@ app = typer.Typer(
 local.register(app)
 admin.register(app)
 remote.register(app)
+batch.register(app)
 app.add_typer(bench.app, name="bench")
 
 
@@ -57,9 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=arguments)
     except (HypernetError, ServiceError) as error:
-        sys.stderr.write(f"nrv: {error}\n")
-        sys.exit(exit_status(error))
+        _refuse(error)
+    except ModuleNotFoundError as error:
+        extra = extra_of(error.name)
+        if extra is None:
+            raise
+        _refuse(missing(extra, str(error.name)))
     sys.exit(0)
+
+
+def _refuse(error: HypernetError | ServiceError) -> NoReturn:
+    sys.stderr.write(f"nrv: {error}\n")
+    sys.exit(exit_status(error))
 
 
 def exit_status(error: HypernetError | ServiceError) -> int:

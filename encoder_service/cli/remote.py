@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,19 @@ POLL_SECONDS = 0.5
 PATIENCE = 60  # looks in a row that may go unanswered while waiting
 
 EncodingId = Annotated[str, typer.Argument(metavar="ID", help="enc_...")]
+Preset = Annotated[str | None, typer.Option(help="Operating point.")]
+Quality = Annotated[int | None, typer.Option(help="1 to 100.")]
+TargetPsnr = Annotated[
+    float | None, typer.Option(metavar="DB", help="Stop a segment at this PSNR (RGB).")
+]
+Steps = Annotated[int | None, typer.Option(help="Gradient steps per segment.")]
+Budget = Annotated[float | None, typer.Option(metavar="SECONDS", help="Wall time.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Priority = Annotated[int | None, typer.Option(help="0 to 9; 0 is served first.")]
+Labels = Annotated[list[str] | None, typer.Option(help="To find it again; repeatable.")]
+CallbackUrl = Annotated[
+    str | None, typer.Option("--callback", metavar="URL", help="Is told how it ended.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Until it is done, with a progress bar.")]
 
 
@@ -29,16 +43,15 @@ def register(app: typer.Typer) -> None:
 
 def submit(
     source: Annotated[str, typer.Argument(metavar="FILE|s3://...|upload:ID", help="What to send.")],
-    preset: Annotated[str | None, typer.Option(help="Operating point.")] = None,
-    quality: Annotated[int | None, typer.Option(help="1 to 100.")] = None,
-    target_psnr: Annotated[
-        float | None, typer.Option(metavar="DB", help="Stop a segment at this PSNR (RGB).")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Gradient steps per segment.")] = None,
-    budget: Annotated[float | None, typer.Option(metavar="SECONDS", help="Wall time.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    priority: Annotated[int | None, typer.Option(help="0 to 9; 0 is served first.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="To find it again; repeatable.")] = None,
+    preset: Preset = None,
+    quality: Quality = None,
+    target_psnr: TargetPsnr = None,
+    steps: Steps = None,
+    budget: Budget = None,
+    seed: Seed = None,
+    priority: Priority = None,
+    label: Labels = None,
+    callback: CallbackUrl = None,
     resume: Annotated[
         str | None, typer.Option(metavar="upl_...", help="Go on with an upload of this FILE.")
     ] = None,
@@ -55,8 +68,9 @@ def submit(
         "seed": seed,
         "priority": priority,
         "labels": label,
+        "callback_url": callback,
     }
-    client = _client()
+    client = connect()
     if not source.startswith(("s3://", "upload:")):
         source = _upload(client, Path(source), resume)
     chosen = {name: value for name, value in options.items() if value is not None}
@@ -70,7 +84,7 @@ def submit(
 
 def status(encoding_id: EncodingId, wait: Wait = False, as_json: AsJson = False) -> None:
     """How far an encoding is."""
-    client = _client()
+    client = connect()
     encoding = _finished(client, encoding_id) if wait else client.encoding(encoding_id)
     _print(encoding, as_json=as_json)
     _require_no_failure(encoding)
@@ -78,7 +92,7 @@ def status(encoding_id: EncodingId, wait: Wait = False, as_json: AsJson = False)
 
 def cancel(encoding_id: EncodingId, as_json: AsJson = False) -> None:
     """Stop an encoding."""
-    _print(_client().cancel(encoding_id), as_json=as_json)
+    _print(connect().cancel(encoding_id), as_json=as_json)
 
 
 def fetch(
@@ -88,7 +102,7 @@ def fetch(
     from encoder_service.cli.report import bytes_progress, print_fields
     from hypernet.bitstream.output import atomic_output
 
-    client = _client()
+    client = connect()
     encoding = _finished(client, encoding_id) if wait else client.encoding(encoding_id)
     _require_no_failure(encoding)
     total = (encoding["result"] or {}).get("stream_bytes")
@@ -100,7 +114,8 @@ def fetch(
         typer.echo(f"{output}: {received:,} bytes")
 
 
-def _client() -> Client:
+def connect() -> Client:
+    """The service that the environment names."""
     from encoder_service.client import Client
 
     return Client.from_environment(os.environ)
@@ -130,28 +145,49 @@ def _upload(client: Client, path: Path, resume: str | None) -> str:
             raise
 
 
-def _finished(client: Client, encoding_id: str) -> dict[str, Any]:
-    from encoder_service.cli.report import remote_progress
+def watch(
+    look: Callable[[], dict[str, Any]],
+    is_over: Callable[[dict[str, Any]], bool],
+    report: Callable[[dict[str, Any]], None],
+    *,
+    interrupted: str,
+) -> dict[str, Any]:
+    """Look again and again until it is over; a service that is away for a while is waited for.
+
+    Raises:
+        Cancelled: somebody interrupts us; ``interrupted`` says what goes on all the same.
+    """
     from encoder_service.errors import ServiceUnreachable
     from hypernet.errors import Cancelled
 
     unanswered = 0
+    while True:
+        try:
+            time.sleep(POLL_SECONDS)
+            seen = look()
+        except Cancelled:
+            raise Cancelled(f"interrupted; {interrupted}") from None
+        except ServiceUnreachable:
+            unanswered += 1
+            if unanswered == PATIENCE:
+                raise
+        else:
+            unanswered = 0
+            report(seen)
+            if is_over(seen):
+                return seen
+
+
+def _finished(client: Client, encoding_id: str) -> dict[str, Any]:
+    from encoder_service.cli.report import remote_progress
+
     with remote_progress() as report:
-        while True:
-            try:
-                time.sleep(POLL_SECONDS)
-                encoding = client.encoding(encoding_id)
-            except Cancelled:
-                raise Cancelled(f"interrupted; encoding {encoding_id} goes on") from None
-            except ServiceUnreachable:
-                unanswered += 1
-                if unanswered == PATIENCE:
-                    raise
-            else:
-                unanswered = 0
-                report(encoding)
-                if encoding["finished_at"] is not None:
-                    return encoding
+        return watch(
+            lambda: client.encoding(encoding_id),
+            lambda seen: seen["finished_at"] is not None,
+            report,
+            interrupted=f"encoding {encoding_id} goes on",
+        )
 
 
 def _require_no_failure(encoding: dict[str, Any]) -> None:

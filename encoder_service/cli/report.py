@@ -71,6 +71,28 @@ def remote_progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 
 @contextmanager
+def batch_progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """One bar over all encodings of a batch; it is shown what the service says of them."""
+    with _bar("{task.fields[state]}") as bar:
+        task = bar.add_task("waiting", total=None, state="")
+
+        def report(batch: Mapping[str, Any]) -> None:
+            counts = batch["encodings"]
+            total = sum(counts.values())
+            done = total - counts["queued"] - counts["encoding"]
+            failed = f", {counts['failed']} failed" if counts["failed"] else ""
+            bar.update(
+                task,
+                description=batch["status"],
+                total=total or None,
+                completed=done,
+                state=f"{done} of {total}{failed}",
+            )
+
+        yield report
+
+
+@contextmanager
 def decode_progress(frames: Iterator[T], total: int) -> Iterator[Iterator[T]]:
     """The same frames; a bar moves as they are taken."""
     with _bar("{task.completed:.0f}/{task.total:.0f} frames") as bar:
@@ -78,7 +100,9 @@ def decode_progress(frames: Iterator[T], total: int) -> Iterator[Iterator[T]]:
 
 
 def print_encoded(result: EncodeResult, output: Path, *, as_json: bool) -> None:
-    """The result of an encoding."""
+    """The result of an encoding; what was lost goes to stderr."""
+    for warning in result.warnings:
+        typer.echo(f"nrv: warning: {warning}", err=True)
     if as_json:
         print_fields(asdict(result), as_json=True)
         return
@@ -125,6 +149,15 @@ def print_fields(fields: Mapping[str, object], *, as_json: bool) -> None:
     width = max(map(len, fields))
     for name, value in fields.items():
         typer.echo(f"{name:<{width}}  {_text(value)}")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Texts in columns: the first one to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        first, *rest = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        cells = [text.strip().rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
+        typer.echo("  ".join([first, *cells]))
 
 
 def _text(value: object) -> str:

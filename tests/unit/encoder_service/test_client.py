@@ -107,7 +107,7 @@ def nothing(_: int) -> None:
 
 def test_an_upload_goes_on_where_it_stopped(service: Service) -> None:
     client, sent = Client(service.url, "nrv_1"), list[int]()
-    with pytest.raises(ServiceRefused, match="503"):
+    with pytest.raises(ServiceUnreachable, match="503"):
         client.send_parts(client.find_upload("upl_1"), io.BytesIO(SOURCE), sent.append)
     assert (list(service.parts), sent) == ([1], [4])
     source = client.send_parts(client.find_upload("upl_1"), io.BytesIO(SOURCE), sent.append)
