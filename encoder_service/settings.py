@@ -46,6 +46,7 @@ class StorageSettings:
 
     url: str = _setting("folder:nrv-data/objects", "folder:PATH, or s3://bucket/prefix")
     endpoint: str = _setting("", "URL of an S3-compatible server; empty for the provider's own")
+    public_endpoint: str = _setting("", "the same server as clients reach it; links name it")
     region: str = _setting("us-east-1", "region that signatures name")
     access_key: str = _setting("", "S3 access key; empty to use the machine's own credentials")
     secret_key: str = _setting("", "S3 secret key", secret=True)
@@ -128,6 +129,17 @@ class WorkerSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RetentionSettings:
+    """What `nrv gc` removes; 0 keeps for ever. Nothing is removed before its encoding has ended."""
+
+    source_days: float = _setting(7.0, "uploads that no encoding has needed for so long")
+    segment_days: float = _setting(1.0, "segments of succeeded encodings; the stream stays")
+    failed_days: float = _setting(30.0, "failed and cancelled encodings with all they left")
+    stream_days: float = _setting(0.0, "succeeded encodings with their streams")
+    orphan_days: float = _setting(1.0, "objects that no row of the database knows")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Everything the environment decides."""
 
@@ -140,6 +152,7 @@ class Settings:
     jobs: JobSettings = field(default_factory=JobSettings)
     callbacks: CallbackSettings = field(default_factory=CallbackSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
 
     def __post_init__(self) -> None:
         if self.environment != DEVELOPMENT:
@@ -195,6 +208,7 @@ GROUPS: Mapping[str, type] = {
     "jobs": JobSettings,
     "callbacks": CallbackSettings,
     "worker": WorkerSettings,
+    "retention": RetentionSettings,
 }
 
 

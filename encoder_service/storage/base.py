@@ -43,6 +43,10 @@ class Part:
 class ObjectStore(Protocol):
     """Objects by key. Every method raises a `StorageError`, and no other foreign exception."""
 
+    def prepare(self) -> None:
+        """Make the bucket or folder when it is missing; called once, before anything else."""
+        ...
+
     def put(self, key: str, body: IO[bytes], *, if_absent: bool = False) -> None:
         """Store everything that ``body`` holds from its position on: all of it or nothing.
 
@@ -126,6 +130,11 @@ def segment_key(encoding_id: str, index: int, attempt: int) -> str:
 def stream_key(encoding_id: str, sha256: str) -> str:
     """Where the finished stream lies."""
     return f"encodings/{encoding_id}/{sha256}.nrv"
+
+
+def decode_file_key(name: str) -> str:
+    """Where a decode file lies; its name contains the hash of its content."""
+    return f"decode-files/{name}"
 
 
 def check_key(key: str) -> None:

@@ -33,7 +33,11 @@ class LocalObjectStore:
     def __init__(self, root: Path, links: LinkSigner) -> None:
         self.root = root.absolute()
         self._links = links
-        with os_errors_translated(str(root)):
+        self.prepare()
+
+    def prepare(self) -> None:
+        """See `ObjectStore.prepare`."""
+        with os_errors_translated(str(self.root)):
             (self.root / INCOMING).mkdir(parents=True, exist_ok=True)
 
     def put(self, key: str, body: IO[bytes], *, if_absent: bool = False) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 import boto3
@@ -55,7 +56,21 @@ class S3ObjectStore:
     def __init__(self, settings: StorageSettings, bucket: str, prefix: str = "") -> None:
         self.bucket = bucket
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._client = _connect(settings)
+        self._settings = settings
+        self._client = _connect(settings, settings.endpoint)
+
+    def prepare(self) -> None:
+        """See `ObjectStore.prepare`."""
+        region = self._settings.region
+        elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        try:
+            with _translated(self.bucket):
+                self._client.head_bucket(Bucket=self.bucket)
+        except ObjectMissing:
+            with suppress(ObjectExists), _translated(self.bucket):
+                self._client.create_bucket(
+                    Bucket=self.bucket, **({} if region == "us-east-1" else elsewhere)
+                )
 
     def put(self, key: str, body: IO[bytes], *, if_absent: bool = False) -> None:
         """See `ObjectStore.put`."""
@@ -186,10 +201,18 @@ class S3ObjectStore:
         check_key(key)
         return {"Bucket": self.bucket, "Key": self.prefix + key}
 
+    @functools.cached_property
+    def _linking(self) -> Any:
+        """The client that makes links: it never connects, it only signs another host's name."""
+        public = self._settings.public_endpoint
+        return _connect(self._settings, public) if public else self._client
+
     def _link(self, operation: str, parameters: dict[str, Any], seconds: int) -> str:
         with _translated(parameters["Key"]):
             return str(
-                self._client.generate_presigned_url(operation, Params=parameters, ExpiresIn=seconds)
+                self._linking.generate_presigned_url(
+                    operation, Params=parameters, ExpiresIn=seconds
+                )
             )
 
     def _put_if_absent(self, place: dict[str, Any], body: IO[bytes]) -> None:
@@ -211,16 +234,16 @@ class _PastTheEnd(Exception):
     """The range begins after the last byte."""
 
 
-def _connect(settings: StorageSettings) -> Any:
+def _connect(settings: StorageSettings, endpoint: str) -> Any:
     return boto3.client(
         "s3",
-        endpoint_url=settings.endpoint or None,
+        endpoint_url=endpoint or None,
         region_name=settings.region,
         aws_access_key_id=settings.access_key or None,
         aws_secret_access_key=settings.secret_key or None,
         config=Config(
             signature_version="s3v4",
-            s3={"addressing_style": "path" if settings.endpoint else "auto"},
+            s3={"addressing_style": "path" if endpoint else "auto"},
             retries={"mode": "standard", "max_attempts": 3},
             connect_timeout=5,
             read_timeout=30,
