@@ -34,6 +34,10 @@ test: $(READY) ## All tests that a laptop can run
 test-slow: $(READY) ## The long ones: full fuzzing, long videos
 	$(BIN)/pytest -m slow
 
+.PHONY: chaos
+chaos: $(READY) ## Kill workers and servers for up to 20 minutes (CHAOS_SEED=N repeats a run)
+	$(BIN)/pytest -m chaos -s
+
 .PHONY: golden
 golden: $(READY) ## Rewrite the golden streams; review the diff
 	REGENERATE_GOLDEN=1 $(BIN)/pytest tests/golden

@@ -39,6 +39,10 @@ class ServerProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Poll ``ready`` until it holds; if that never comes, fail with the server's log."""
         deadline = time.monotonic() + START_SECONDS
