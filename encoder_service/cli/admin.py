@@ -44,17 +44,6 @@ def serve(
 
 
 def worker(
-def api(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="That share the port.")] = 1,
-) -> None:
-    """Serve the API alone, on the database, store and broker that the NRV_* settings name."""
-    from encoder_service.asgi import run
-
-    run(host=host, port=port, processes=processes)
-
-
     queues: Annotated[
         str, typer.Option(metavar="A,B", help="cpu: plan and assemble; gpu: encode segments.")
     ] = programs.QUEUES,
