@@ -1,4 +1,4 @@
-"""Commands for whoever runs the service: serve, worker, migrate, keys."""
+"""Commands for whoever runs the service: serve, api, worker, migrate, gc, keys."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from encoder_service.cli.options import AsJson
 
 if TYPE_CHECKING:
     from encoder_service.database import Database
+    from encoder_service.storage.base import ObjectStore
 
 keys = typer.Typer(help="API keys: who may use the service.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    for command in (serve, worker, migrate):
+    for command in (serve, api, worker, migrate, gc):
         app.command()(command)
     app.add_typer(keys, name="keys")
 
@@ -41,6 +42,17 @@ def serve(
     from encoder_service.serve import serve as run_service
 
     run_service(data, port, announce=partial(print_announcement, as_json=as_json))
+
+
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="That share the port.")] = 1,
+) -> None:
+    """Serve the API alone, on the database, store and broker that the NRV_* settings name."""
+    from encoder_service.asgi import run
+
+    run(host=host, port=port, processes=processes)
 
 
 def worker(
@@ -62,12 +74,47 @@ def worker(
 
 
 def migrate() -> None:
-    """Bring the database's schema up to date."""
+    """Bring the database's schema up to date, make the bucket, publish decode files."""
+    from encoder_service.decode_files import publish, shipped
     from encoder_service.schema import upgrade
 
     with _database() as database:
         upgrade(database)
+    store = _store()
+    store.prepare()
+    for name in publish(store, shipped()):
+        typer.echo(f"published {name}", err=True)
     typer.echo("the schema is up to date", err=True)
+
+
+def gc(
+    remove: Annotated[
+        bool, typer.Option("--delete/--dry-run", help="Remove, or only say what would be.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what nobody needs any more, as the NRV_RETENTION_* settings say."""
+    from dataclasses import asdict
+
+    from encoder_service.cli.report import print_fields
+    from encoder_service.retention import Collector
+    from encoder_service.settings import Settings
+
+    settings = Settings.from_environment(os.environ).retention
+    count = size_bytes = 0
+    found = []
+    with _migrated_database() as database:
+        for garbage in Collector(database, _store(), settings, dry_run=not remove).run():
+            count, size_bytes = count + 1, size_bytes + garbage.size_bytes
+            if as_json:
+                found.append(asdict(garbage))
+            else:
+                typer.echo(f"{garbage.kind} {garbage.name} ({garbage.reason})")
+    if as_json:
+        print_fields({"removed": remove, "size_bytes": size_bytes, "garbage": found}, as_json=True)
+        return
+    done = "removed" if remove else "would be removed; nrv gc --delete removes them"
+    typer.echo(f"{count} things, {size_bytes:,} bytes: {done}", err=True)
 
 
 @keys.command("create")
@@ -102,6 +149,14 @@ def revoke_api_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="key
 
     with _migrated_database() as database:
         revoke_key(database, key_id)
+
+
+def _store() -> ObjectStore:
+    from encoder_service.settings import Settings
+    from encoder_service.storage.locations import Locations
+
+    settings = Settings.from_environment(os.environ)
+    return Locations(settings.storage, base_url=settings.api.url).own
 
 
 @contextmanager
