@@ -26,8 +26,14 @@ Resolve = Callable[[str, int], Sequence[str]]
 SIGNATURE_HEADER = "Nrv-Signature"
 ID_HEADER = "Nrv-Callback-Id"
 PORTS = {"http": 80, "https": 443}
-# Global by the registries, and the metadata service of a cloud all the same.
-METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
+# What Python, or some version of it, takes to be global although it is not: metadata services of
+# clouds, protocol assignments, translation within a site, the old site-local addresses.
+SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        ("168.63.129.16/32", "192.0.0.0/24", "64:ff9b:1::/48", "fec0::/10"),
+    )
+)
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -142,7 +148,7 @@ def _is_public(address: Address) -> bool:
         if inner is not None:
             return _is_public(inner)
     special = address.is_multicast or address.is_reserved or address.is_unspecified
-    return address.is_global and not special and address not in METADATA
+    return address.is_global and not special and not any(address in each for each in SPECIAL)
 
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:

@@ -114,36 +114,13 @@ def post(target: Target, body: bytes, headers: dict[str, str], *, seconds: float
         OSError: it cannot be reached, is too slow, or its certificate is wrong.
         HTTPException: it does not speak HTTP.
     """
-    with _connected(target, seconds) as connection:
-        connection.request("POST", target.path, body=body, headers=headers)
-        return connection.getresponse().status
-
-
-@contextmanager
-def _connected(target: Target, seconds: float) -> Iterator[HTTPConnection]:
-    plain = _socket(target, seconds)
-    # Cuts the connection itself: a timeout of the socket begins anew with every byte.
-    lifeline = plain.dup()
-    cut = threading.Timer(seconds, _cut, [lifeline])
-    cut.daemon = True
-    connection: HTTPConnection
-    cut.start()
-    try:
-        if target.secure:
-            context = ssl.create_default_context()
-            connection = HTTPSConnection(target.host, target.port, context=context)
-            connection.sock = context.wrap_socket(plain, server_hostname=target.host)
-        else:
-            connection = HTTPConnection(target.host, target.port)
-            connection.sock = plain
+    with _socket(target, seconds) as plain, _time_limit(plain, seconds):
+        connection = _connection(target, plain)
         try:
-            yield connection
+            connection.request("POST", target.path, body=body, headers=headers)
+            return connection.getresponse().status
         finally:
             connection.close()
-    finally:
-        cut.cancel()
-        lifeline.close()
-        plain.close()
 
 
 def _socket(target: Target, seconds: float) -> socket.socket:
@@ -153,6 +130,45 @@ def _socket(target: Target, seconds: float) -> socket.socket:
     return socket.create_connection((target.addresses[-1], target.port), timeout=seconds)
 
 
-def _cut(connection: socket.socket) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+def _connection(target: Target, plain: socket.socket) -> HTTPConnection:
+    """Speaks to the name through a socket that is connected to a checked address of it."""
+    if target.secure:
+        context = ssl.create_default_context()
+        secure = HTTPSConnection(target.host, target.port, context=context)
+        secure.sock = context.wrap_socket(plain, server_hostname=target.host)
+        return secure
+    connection = HTTPConnection(target.host, target.port)
+    connection.sock = plain
+    return connection
+
+
+@contextmanager
+def _time_limit(plain: socket.socket, seconds: float) -> Iterator[None]:
+    """Cuts the connection: a socket's own timeout begins anew with every byte.
+
+    Raises:
+        TimeoutError: it was cut.
+    """
+    is_cut = threading.Event()
+    lifeline = plain.dup()  # outlives whatever TLS makes of the socket
+
+    def cut() -> None:
+        is_cut.set()
+        with suppress(OSError):
+            lifeline.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, HTTPException) as error:
+        if is_cut.is_set():
+            raise TimeoutError(f"no whole answer within {seconds:g} s") from error
+        raise
+    finally:
+        timer.cancel()
+        timer.join()
+        lifeline.close()
+    if is_cut.is_set():
+        raise TimeoutError(f"no whole answer within {seconds:g} s")
