@@ -52,20 +52,22 @@ class CeleryQueue:
     def send(self, message: Message) -> None:
         """See `JobQueue.send`."""
         name, queue = TASKS[message.unit.kind]
-        segment = message.unit.kind is UnitKind.SEGMENT
-        arguments = [message.unit.encoding_id, *([message.unit.index] if segment else [])]
+        arguments: dict[str, object] = {"encoding_id": message.unit.encoding_id}
+        if message.unit.kind is UnitKind.SEGMENT:
+            arguments["segment"] = message.unit.index
+        arguments["attempt"] = message.attempt
         self._send(name, arguments, queue, message.priority)
 
     def send_listing(self, batch_id: str, *, priority: int) -> None:
         """See `JobQueue.send_listing`."""
         name, queue = LISTING_TASK
-        self._send(name, [batch_id], queue, priority)
+        self._send(name, {"batch_id": batch_id}, queue, priority)
 
-    def _send(self, name: str, arguments: list[Any], queue: str, priority: int) -> None:
+    def _send(self, name: str, arguments: dict[str, object], queue: str, priority: int) -> None:
         try:
             self._celery.send_task(
                 name,
-                args=arguments,
+                kwargs=arguments,  # by name: Flower and `celery inspect` show them
                 queue=queue,
                 priority=priority,
                 retry=False,

@@ -181,7 +181,11 @@ def _requeue(connection: Connection, locked: LockedEncoding) -> list[Message]:
         update(units)
         .where(mine, units.c.status == UnitStatus.QUEUED)
         .values(not_before=db_now(), sent_at=db_now())
-        .returning(units.c.encoding_id, units.c.kind, units.c.index)
+        .returning(units.c.encoding_id, units.c.kind, units.c.index, units.c.attempt)
     )
-    keys = sorted(unit_key(row) for row in connection.execute(waiting))
-    return [Message(unit=key, priority=locked.encoding.priority) for key in keys]
+    priority = locked.encoding.priority
+    messages = (
+        Message(unit=unit_key(row), priority=priority, attempt=row.attempt + 1)
+        for row in connection.execute(waiting)
+    )
+    return sorted(messages, key=lambda message: message.unit)

@@ -90,6 +90,7 @@ class Message:
 
     unit: UnitKey
     priority: int  # 0 is served first, 9 last
+    attempt: int = 1  # what a lease would now be; only shown, the lease itself decides
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,7 +73,7 @@ class Recovery:
         key = (units.c.encoding_id, units.c.kind, units.c.index)
         old = units.c.sent_at < db_now(-self.settings.resend_seconds)
         due = (
-            select(*key, encodings.c.priority)
+            select(*key, units.c.attempt, encodings.c.priority)
             .join(encodings, encodings.c.id == units.c.encoding_id)
             .where(
                 units.c.status == UnitStatus.QUEUED,
@@ -91,7 +91,10 @@ class Recovery:
             claimed = tuple_(*key).in_([row[:3] for row in rows])
             if rows:
                 connection.execute(update(units).where(claimed).values(sent_at=db_now()))
-        return [Message(unit=unit_key(row), priority=row.priority) for row in rows]
+        return [
+            Message(unit=unit_key(row), priority=row.priority, attempt=row.attempt + 1)
+            for row in rows
+        ]
 
     def _end(
         self,

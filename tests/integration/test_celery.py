@@ -63,7 +63,9 @@ def test_messages_carry_ids_only(queue: CeleryQueue, redis: RedisServer) -> None
         (body,) = broker.lrange("gpu", 0, -1)
     sent = json.loads(body)
     assert sent["headers"]["task"] == "workers.encode_segment"
-    assert sent["headers"]["argsrepr"] == "['enc_1', 3]"
+    # What Flower and `celery inspect` show.
+    shown = "{'encoding_id': 'enc_1', 'segment': 3, 'attempt': 1}"
+    assert sent["headers"]["kwargsrepr"] == shown
     assert sent["content-type"] == "application/json"
 
 
