@@ -19,6 +19,7 @@ from encoder_service.api import (
 )
 from encoder_service.api.context import Context
 from encoder_service.api.limits import BodyLimit
+from encoder_service.api.measuring import Measured
 from encoder_service.api.problems import documented
 from encoder_service.api.rate_limits import RateLimiter
 from encoder_service.database import Database
@@ -50,6 +51,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.limiter = RateLimiter(context.settings.api)
     app.add_middleware(BodyLimit, settings=context.settings.api)
+    app.add_middleware(Measured)  # the outermost: refusals of the others are measured, too
     problems.install(app)
     app.include_router(health.router)
     for routes in (encodings, events, batches, uploads, callbacks):
