@@ -80,17 +80,15 @@ class StreamReader:
         """Read everything and check every checksum, one section at a time.
 
         Raises:
-            InvalidStream: something is damaged; the message names the section.
+            InvalidStream: something is damaged; the message names the part.
         """
-        segment = 0
-        for number, entry in enumerate(self.index.entries):
-            if entry.type == SectionType.SEGMENT:
-                self.segment(segment)
-                segment += 1
-            elif entry.type == SectionType.METADATA:
-                self.metadata()
-            else:
-                self._section(f"section {number}", entry)
+        for number in range(len(self.index.segments)):
+            self.segment(number)
+        self.audio()
+        self.metadata()
+        for entry in self.index.entries:
+            if entry.type not in set(SectionType):
+                self._section(f"section of type {entry.type}", entry)
 
     def _section(self, what: str, entry: IndexEntry) -> bytes:
         data = self._source.read(entry.offset, entry.length)
