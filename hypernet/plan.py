@@ -21,6 +21,7 @@ from hypernet.preset_names import DEFAULT_PRESET
 from hypernet.presets import find_preset, rate_factor
 from hypernet.video.colour import Colour
 from hypernet.video.probe import VideoInfo, probe
+from hypernet.video.reader import ReadReport
 from hypernet.video.segments import SegmentRange, plan_segments
 from hypernet.weights import ClipShape
 
@@ -82,12 +83,21 @@ class EncodeSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """See the module. ``decoder_config`` is the decoder's configuration as wire fields."""
+    """See the module.
+
+    Attributes:
+        info: the source.
+        segments: in frame order.
+        decoder: wire id.
+        decoder_config: the decoder's configuration as wire fields.
+        warnings: what of the source could not be read.
+    """
 
     info: VideoInfo
     segments: tuple[SegmentRange, ...]
     decoder: int
     decoder_config: tuple[int, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -133,6 +143,7 @@ class Plan:
             segments=tuple(SegmentRange(**segment) for segment in fields["segments"]),
             decoder=fields["decoder"],
             decoder_config=tuple(fields["decoder_config"]),
+            warnings=tuple(fields.get("warnings", ())),
         )
 
 
@@ -144,13 +155,15 @@ def make_plan(source: Path, settings: EncodeSettings) -> Plan:
     """
     preset = find_preset(settings.preset)
     info = probe(source)
-    segments = plan_segments(source, preset.segment_frames)
+    report = ReadReport()
+    segments = plan_segments(source, preset.segment_frames, report=report)
     config = preset.configure(_longest_clip(info, segments), rate_factor(settings.quality))
     return Plan(
         info=info,
         segments=segments,
         decoder=preset.decoder,
         decoder_config=config_to_fields(config),
+        warnings=report.warnings(),
     )
 
 

@@ -27,7 +27,10 @@ class EncodedSegment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodeResult:
-    """The object that ``nrv encode --json`` prints; sizes are those of files."""
+    """The object that ``nrv encode --json`` prints; sizes are those of files.
+
+    ``warnings`` says what of the source could not be read, a sentence each.
+    """
 
     source_bytes: int
     stream_bytes: int
@@ -50,6 +53,7 @@ class EncodeResult:
     smaller_than_source: bool
     device: str
     threads: int
+    warnings: tuple[str, ...]
 
 
 def summarise(
@@ -91,6 +95,7 @@ def summarise(
         smaller_than_source=stream_bytes < source_bytes,
         device=settings.torch_device().type,
         threads=torch.get_num_threads(),
+        warnings=plan.warnings,
     )
 
 

@@ -24,6 +24,7 @@ from hypernet.video.probe import estimate_frames, refuse_frame
 _ASSUMED_RATE = 25
 _MAX_SECONDS = 1 << 30
 _WHOLE = 0.9  # of the frames that the container claims; claims are rough
+_FEW_GAPS = 3  # and one per hundred frames; more of them are a variable rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,14 +41,31 @@ class ReadReport:
 
     ``decode_failures`` counts packets that arrived damaged, did not decode, or gave a frame in
     which the decoder concealed damage; ``repaired_timestamps`` counts frames whose time was missing
-    or not later than the previous frame's; ``truncated`` says that the file ended clearly before
-    its container does.
+    or not later than the previous frame's; ``gaps`` counts jumps in time at an otherwise steady
+    rate; ``missing_frames`` is about how many the container promises beyond those read;
+    ``truncated`` says that the file ended clearly before its container does.
     """
 
     frames: int = 0
+    gaps: int = 0
+    missing_frames: int = 0
     decode_failures: int = 0
     repaired_timestamps: int = 0
     truncated: bool = False
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know was lost, and why; a repaired timestamp is no loss."""
+        causes = ["it ends early"] if self.truncated else []
+        if self.decode_failures:
+            causes.append(f"damaged packets: {self.decode_failures}")
+        if self.gaps and self.missing_frames:
+            causes.append(f"gaps in time: {self.gaps}")
+        if not causes:
+            return ()
+        missing = f"about {self.missing_frames} are missing"
+        effect = missing if self.missing_frames else "some may show damage"
+        said = f"{self.frames} frames of the source could be read, {effect}: {', '.join(causes)}"
+        return (said,)
 
 
 def read_frames(
@@ -98,15 +116,28 @@ def _from(
 def _decode(path: Path, report: ReadReport) -> Iterator[tuple[int, VideoFrame]]:
     """Every frame with its repaired timestamp."""
     with open_video(path) as (container, stream):
-        count = 0
+        count = first_pts = pts = 0
         frames = _frames(container, stream, report)
-        for timed in _checked(path, frames, _Clock(stream, report)):
+        for pts, frame in _checked(path, frames, _Clock(stream, report)):
+            first_pts = pts if count == 0 else first_pts
             count += 1
-            yield timed
+            yield pts, frame
         if count == 0:
             raise UnreadableVideo(f"{path} holds no frame that can be decoded")
-        claimed = estimate_frames(container, stream)
-        report.truncated |= claimed is not None and count < _WHOLE * claimed - 1
+        steady = report.gaps <= _FEW_GAPS + count // 100
+        if not steady:
+            report.gaps = 0
+        claimed = estimate_frames(container, stream) or 0
+        # Uncounted frames are claimed by their time, which says nothing at a variable rate.
+        shown = count if stream.frames else _frames_until_end(stream, first_pts, pts)
+        report.missing_frames = max(0, claimed - (count if steady else shown))
+        report.truncated |= shown < _WHOLE * claimed - 1
+
+
+def _frames_until_end(stream: VideoStream, first_pts: int, last_pts: int) -> int:
+    """How many frames a constant rate would show in the time that was read."""
+    seconds = (last_pts - first_pts) * (stream.time_base or 0)
+    return 1 + round(seconds * (stream.average_rate or 0))
 
 
 def _seek_decode(
@@ -194,5 +225,6 @@ class _Clock:
         if pts is None or not floor < pts < self._latest:
             self._report.repaired_timestamps += 1
             pts = 0 if self._previous is None else self._previous + self._step
+        self._report.gaps += self._previous is not None and pts - self._previous > 1.5 * self._step
         self._previous = pts
         return pts

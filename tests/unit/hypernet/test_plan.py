@@ -40,6 +40,7 @@ PLAN = Plan(
     ),
     decoder=1,
     decoder_config=(1, 2, 3),
+    warnings=("70 frames of the source could be read",),
 )
 
 

@@ -64,16 +64,24 @@ def zero_rate(folder: Path) -> Path:
 
 def damaged_in_the_middle(folder: Path) -> Path:
     path = _many_clusters(folder / "damaged.mkv")
-    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
-    middle = slice(len(data) // 2 - 200, len(data) // 2 + 200)
-    data[middle] = np.random.default_rng(0).integers(0, 256, 400)
-    return _written(path, data.tobytes())
+    return _written(path, _with_noise(path.read_bytes()))
 
 
 def cut_short(folder: Path) -> Path:
     """A Matroska file, which needs no index to be read up to where it ends."""
     path = _many_clusters(folder / "short.mkv")
     return _written(path, path.read_bytes()[: path.stat().st_size // 2])
+
+
+def mp4_cut_short(folder: Path) -> Path:
+    """An MP4 file whose index comes first, and promises more than there is."""
+    path = _indexed_first(folder / "short.mp4")
+    return _written(path, path.read_bytes()[: path.stat().st_size * 4 // 5])
+
+
+def mp4_damaged_in_the_middle(folder: Path) -> Path:
+    path = _indexed_first(folder / "damaged.mp4")
+    return _written(path, _with_noise(path.read_bytes()))
 
 
 def one_pixel(folder: Path) -> Path:
@@ -103,6 +111,8 @@ READABLE = (
     zero_rate,
     damaged_in_the_middle,
     cut_short,
+    mp4_cut_short,
+    mp4_damaged_in_the_middle,
     one_pixel,
     one_frame,
     three_frames,
@@ -117,6 +127,19 @@ def _many_clusters(path: Path) -> Path:
     """A Matroska file of 40 frames that can be entered at many places."""
     options = {"cluster_time_limit": "100"}
     return make_clip(path, num_frames=40, codec_options={"g": "5"}, container_options=options)
+
+
+def _indexed_first(path: Path) -> Path:
+    flags = {"movflags": "faststart"}
+    return make_clip(path, num_frames=40, codec_options={"g": "5"}, container_options=flags)
+
+
+def _with_noise(file: bytes) -> bytes:
+    """The same with 400 wrong bytes in the middle."""
+    data = np.frombuffer(file, np.uint8).copy()
+    middle = slice(len(data) // 2 - 200, len(data) // 2 + 200)
+    data[middle] = np.random.default_rng(0).integers(0, 256, 400)
+    return data.tobytes()
 
 
 def _raw(path: Path, size: tuple[int, int], num_frames: int) -> Path:

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from hypernet.presets import PRESETS
-from tests.unit.encoder_service.cli.bad_videos import READABLE, UNREADABLE
+from tests.unit.encoder_service.cli.bad_videos import (
+    READABLE,
+    UNREADABLE,
+    cut_short,
+    damaged_in_the_middle,
+    mp4_cut_short,
+    mp4_damaged_in_the_middle,
+)
 from tests.unit.encoder_service.cli.conftest import NUM_FRAMES, Command
 
 FIELDS = {
@@ -31,6 +38,7 @@ FIELDS = {
     "smaller_than_source",
     "device",
     "threads",
+    "warnings",
 }
 QUICK = ("--preset", "debug", "--steps", 2, "--device", "cpu")
 
@@ -44,6 +52,7 @@ def test_json_is_one_object_with_every_field(nrv: Command, clip: Path, tmp_path:
     assert fields["stream_bytes"] == output.stat().st_size
     assert fields["source_bytes"] == clip.stat().st_size
     assert (fields["frames"], fields["width"], fields["height"]) == (NUM_FRAMES, 64, 48)
+    assert fields["warnings"] == []
     assert (fields["fps"], fields["refinement_steps"], fields["target_met"]) == (25.0, 2, None)
 
 
@@ -73,8 +82,30 @@ def test_what_can_be_read_as_far_as_it_goes(
     output = tmp_path / "out.nrv"
     fields = nrv("encode", make(tmp_path), "-o", output, *QUICK, "--json").json()
     expected = {"one_frame": {1}, "three_frames": {3}, "one_pixel": {2}, "zero_rate": {3}}
-    assert fields["frames"] in expected.get(make.__name__, set(range(5, 40)))
+    assert fields["frames"] in expected.get(make.__name__, set(range(5, 41)))
     assert nrv("inspect", output, "--verify").status == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (mp4_cut_short, "it ends early"),
+        (cut_short, "it ends early"),
+        (mp4_damaged_in_the_middle, "damaged packets"),
+        (damaged_in_the_middle, "gaps in time: 1"),
+    ],
+)
+def test_what_was_lost_is_said(
+    nrv: Command, tmp_path: Path, make: Callable[[Path], Path], reason: str
+) -> None:
+    outcome = nrv("encode", make(tmp_path), "-o", tmp_path / "out.nrv", *QUICK, "--json")
+    fields = outcome.json()
+    assert outcome.status == 0
+    (warning,) = fields["warnings"]
+    assert outcome.err == f"nrv: warning: {warning}\n"
+    assert warning.startswith(f"{fields['frames']} frames of the source could be read")
+    assert f"about {40 - fields['frames']} are missing" in warning
+    assert reason in warning
 
 
 @pytest.mark.parametrize(
