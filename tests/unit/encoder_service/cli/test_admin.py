@@ -17,6 +17,7 @@ from tests.unit.encoder_service.cli.conftest import Command
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatabaseSettings:
     settings = DatabaseSettings(url=f"sqlite:///{tmp_path}/service.sqlite3")
     monkeypatch.setenv("NRV_DATABASE_URL", settings.url)
+    monkeypatch.setenv("NRV_STORAGE_URL", f"folder:{tmp_path}/objects")
     return settings
 
 
@@ -88,3 +89,38 @@ def test_a_worker_takes_this_process_over(
     monkeypatch.setattr(os, "execv", lambda path, command: seen.append((path, command)))
     assert nrv("worker", *options).status == 0
     assert seen == [(sys.executable, [sys.executable, "-m", *started])]
+
+
+def test_gc_says_what_it_would_remove_and_removes_it_when_told(
+    nrv: Command, database: DatabaseSettings, tmp_path: Path
+) -> None:
+    del database
+    nrv("migrate")
+    stray = tmp_path / "objects" / "uploads" / "stray"
+    stray.parent.mkdir()
+    stray.write_bytes(b"12345")
+    os.utime(stray, (0, 0))
+
+    would = nrv("gc")
+    assert would.out == "object uploads/stray (no row of the database knows it)\n"
+    assert would.err == "1 things, 5 bytes: would be removed; nrv gc --delete removes them\n"
+    assert stray.exists()
+
+    done = nrv("gc", "--delete", "--json").json()
+    assert (done["removed"], done["size_bytes"]) == (True, 5)
+    assert [each["name"] for each in done["garbage"]] == ["uploads/stray"]
+    assert not stray.exists()
+
+
+def test_gc_needs_the_newest_schema(nrv: Command, database: DatabaseSettings) -> None:
+    del database
+    assert nrv("gc").status == 4
+
+
+def test_the_api_refuses_settings_that_it_does_not_know(
+    nrv: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NRV_DATABASE", "sqlite:///elsewhere")
+    outcome = nrv("api")
+    assert outcome.status == 2
+    assert "NRV_DATABASE" in outcome.err
