@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from types import MappingProxyType
@@ -38,7 +39,7 @@ def require_extra(extra: str) -> None:
         InvalidConfiguration: one is missing.
     """
     for module in EXTRAS[extra]:
-        if find_spec(module) is None:
+        if module not in sys.modules and find_spec(module) is None:
             raise missing(extra, module)
 
 
