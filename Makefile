@@ -28,7 +28,7 @@ check: $(READY) ## Formatting, lint, types, import arrows
 
 .PHONY: test
 test: $(READY) ## All tests that a laptop can run
-	$(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 .PHONY: test-slow
 test-slow: $(READY) ## The long ones: full fuzzing, long videos
