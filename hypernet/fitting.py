@@ -46,8 +46,9 @@ class FitSettings:
 
     ``rate_weight`` is the mean squared error (RGB in [0, 1]) that one bit per pixel is worth. The
     fit ends after ``steps`` steps or ``seconds`` seconds, whichever comes first, or once the
-    decoded quality has reached ``target_psnr_db``. ``eight_bit`` fits without any regard to rate
-    and rounds every tensor to 8 bits at the end, as the papers do; it exists to be compared with.
+    decoded quality has reached ``target_psnr_db``. Two settings exist to be compared with:
+    ``eight_bit`` fits without any regard to rate and rounds every tensor to 8 bits at the end, as
+    the papers do; ``float32`` computes in it where bfloat16 is faster.
     """
 
     rate_weight: float
@@ -58,6 +59,7 @@ class FitSettings:
     batch_frames: int = BATCH_FRAMES
     seed: int = 0
     eight_bit: bool = False
+    float32: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,7 +236,8 @@ class _Fit:
         return scaled + (torch.round(scaled) - scaled).detach()
 
     def _render(self, weights: Mapping[str, Tensor], index_N: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=_bfloat16_pays(self.device)):
+        bfloat16 = not self.settings.float32 and _bfloat16_pays(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             laid_out = {
                 name: w.to(memory_format=torch.channels_last) if w.dim() == 4 else w
                 for name, w in weights.items()

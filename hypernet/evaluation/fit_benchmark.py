@@ -1,12 +1,12 @@
-"""Fits at equal steps: rate-aware against rounding to 8 bits afterwards, and under other coders."""
+"""Fits at equal steps, rate-aware against other methods, and their integers under other coders."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import brotli
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hypernet.bitstream.weights import encode_weights
 from hypernet.decoders import build_decoder, config_to_fields
+from hypernet.errors import InvalidSettings
 from hypernet.evaluation import provenance
 from hypernet.evaluation.codecs import read_rgb
 from hypernet.evaluation.suites import find_clips
@@ -28,7 +29,11 @@ from hypernet.quantization import Symbols, dequantize
 from hypernet.rate_distortion import decoded_quality
 from hypernet.weights import ClipShape
 
-METHODS = ("rate-aware", "then-8-bit")
+METHODS: dict[str, dict[str, bool]] = {
+    "rate-aware": {},
+    "then-8-bit": {"eight_bit": True},
+    "float32": {"float32": True},  # where the others use bfloat16
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +68,7 @@ def run_fit(
     presets: Sequence[str] = ("nerv-s",),
     qualities: Sequence[int] = (30, 50, 70),
     clips: Sequence[str] = (),
+    methods: Sequence[str] = tuple(METHODS),
     steps: int = 400,
     max_frames: int = 64,
     on_row: Callable[[FitRow], None] = lambda _: None,
@@ -75,23 +81,26 @@ def run_fit(
         presets: fitted presets.
         qualities: sizes of the network.
         clips: only clips whose file name contains one of these.
+        methods: of ``METHODS``.
         steps: gradient steps of every fit.
         max_frames: each clip is cut to its first frames, one clip of weights.
         on_row: called after each fit.
 
     Raises:
-        InvalidSettings: no clips, or an unknown preset.
+        InvalidSettings: no clips, or an unknown preset or method.
         OutputNotWritable: the table cannot be written.
     """
+    if unknown := set(methods) - METHODS.keys():
+        raise InvalidSettings(f"unknown method {min(unknown)!r}; choose of {', '.join(METHODS)}")
     rows: list[FitRow] = []
     columns = [field.name for field in dataclasses.fields(FitRow)]
     for path in find_clips(suite, clips):
         frames_TCHW = _frames(path, max_frames)
-        for preset in map(find_preset, presets):
-            for row in _rows(path.name, frames_TCHW, preset, qualities, steps):
-                rows.append(row)
-                write_tsv(table, columns, [dataclasses.astuple(r) for r in rows])
-                on_row(row)
+        for preset, quality, method in product(map(find_preset, presets), qualities, methods):
+            row = _row(path.name, frames_TCHW, preset, quality, method=method, steps=steps)
+            rows.append(row)
+            write_tsv(table, columns, [dataclasses.astuple(r) for r in rows])
+            on_row(row)
     return rows
 
 
@@ -111,47 +120,46 @@ def packed(symbols: Mapping[str, NDArray[np.int32]]) -> bytes:
     return flat.astype(kind).tobytes()
 
 
-def _rows(
-    clip: str, frames_TCHW: Tensor, preset: Preset, qualities: Sequence[int], steps: int
-) -> Iterator[FitRow]:
+def _row(
+    clip: str, frames_TCHW: Tensor, preset: Preset, quality: int, *, method: str, steps: int
+) -> FitRow:
     count, _, height, width = frames_TCHW.shape
     shape = ClipShape(frames=count, height=height, width=width)
-    for quality in qualities:
-        config = preset.configure(shape, rate_factor(quality))
-        decoder = build_decoder(preset.decoder, config_to_fields(config), shape)
-        for method in METHODS:
-            load, started = provenance.load_average(), time.perf_counter()
-            settings = FitSettings(
-                rate_weight=rate_weight(preset, quality, decoder),
-                steps=steps,
-                learning_rate=preset.learning_rate,
-                eight_bit=method == "then-8-bit",
-            )
-            fitted = fit(decoder, frames_TCHW, settings)
-            seconds = time.perf_counter() - started
-            integers = packed(fitted.symbols)
-            weights = dequantize(decoder.weight_specs(), fitted.symbols, fitted.step_indices)
-            yield FitRow(
-                clip=clip,
-                preset=preset.name,
-                quality=quality,
-                method=method,
-                steps=fitted.steps,
-                frames=count,
-                width=width,
-                height=height,
-                weights=sum(spec.size for spec in decoder.weight_specs()),
-                bytes=len(encode_weights(fitted.symbols, decoder.weight_specs())),
-                order0_bytes=round(order0_bits(fitted.symbols) / 8),
-                zstd_bytes=len(zstandard.ZstdCompressor(level=19).compress(integers)),
-                brotli_bytes=len(brotli.compress(integers, quality=11)),
-                psnr_db=round(decoded_quality(decoder, weights, frames_TCHW).psnr_db, 3),
-                fit_seconds=round(seconds, 2),
-                commit=provenance.commit(),
-                cpu=provenance.processor(),
-                threads=torch.get_num_threads(),
-                load_average=load,
-            )
+    config = preset.configure(shape, rate_factor(quality))
+    decoder = build_decoder(preset.decoder, config_to_fields(config), shape)
+    specs = decoder.weight_specs()
+    load, started = provenance.load_average(), time.perf_counter()
+    settings = FitSettings(
+        rate_weight=rate_weight(preset, quality, decoder),
+        steps=steps,
+        learning_rate=preset.learning_rate,
+        **METHODS[method],
+    )
+    fitted = fit(decoder, frames_TCHW, settings)
+    seconds = time.perf_counter() - started
+    weights = dequantize(specs, fitted.symbols, fitted.step_indices)
+    integers = packed(fitted.symbols)
+    return FitRow(
+        clip=clip,
+        preset=preset.name,
+        quality=quality,
+        method=method,
+        steps=fitted.steps,
+        frames=count,
+        width=width,
+        height=height,
+        weights=sum(spec.size for spec in specs),
+        bytes=len(encode_weights(fitted.symbols, specs)),
+        order0_bytes=round(order0_bits(fitted.symbols) / 8),
+        zstd_bytes=len(zstandard.ZstdCompressor(level=19).compress(integers)),
+        brotli_bytes=len(brotli.compress(integers, quality=11)),
+        psnr_db=round(decoded_quality(decoder, weights, frames_TCHW).psnr_db, 3),
+        fit_seconds=round(seconds, 2),
+        commit=provenance.commit(),
+        cpu=provenance.processor(),
+        threads=torch.get_num_threads(),
+        load_average=load,
+    )
 
 
 def _frames(path: Path, max_frames: int) -> Tensor:
