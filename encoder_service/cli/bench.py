@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from encoder_service.cli.service_bench import service
+
 if TYPE_CHECKING:
     from hypernet.evaluation.benchmark import Progress
     from hypernet.evaluation.codecs import VideoCodec
 
 app = typer.Typer(help="Measure, ours and the anchors side by side.", no_args_is_help=True)
+app.command()(service)
 
 Suite = Annotated[str, typer.Option(help="val, standard (in $NRV_DATA), or a folder of clips.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for tables and plots.")]
@@ -69,18 +72,24 @@ def fit(
     presets: Presets = "nerv-s",
     qualities: Annotated[str, typer.Option(help="Sizes of the network.")] = "30,50,70",
     clips: Clips = "carphone,Basketball,blackswan",
+    methods: Annotated[
+        str, typer.Option(metavar="A,B", help="Of rate-aware, then-8-bit, float32.")
+    ] = "rate-aware,then-8-bit",
     steps: Annotated[int, typer.Option(help="Gradient steps of every fit.")] = 400,
+    name: Annotated[str, typer.Option(help="Name of the table.")] = "fit",
     out: Out = Path("results"),
 ) -> None:
-    """Rate-aware fitting against rounding to 8 bits afterwards, at equal steps."""
+    """Rate-aware fitting against other methods at equal steps."""
     from hypernet.evaluation.fit_benchmark import run_fit
 
+    table = out / f"{name}.tsv"
     run_fit(
         suite=suite,
-        table=out / "fit.tsv",
+        table=table,
         presets=_presets(presets),
         qualities=[int(quality) for quality in _split(qualities)],
         clips=_split(clips),
+        methods=_split(methods),
         steps=steps,
         on_row=lambda row: typer.echo(
             f"{row.clip} {row.preset} q{row.quality} {row.method}: {row.bytes} bytes, "
@@ -88,7 +97,7 @@ def fit(
             err=True,
         ),
     )
-    typer.echo(out / "fit.tsv")
+    typer.echo(table)
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""`nrv bench service`: how fast the service is, measured from outside."""

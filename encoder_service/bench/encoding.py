@@ -1,0 +1,122 @@
+"""What the service costs beside the encoding itself, and what a second worker is worth."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from encoder_service.bench.report import Figure
+from encoder_service.bench.service import Service, environment, running_workers
+from encoder_service.errors import RemoteEncodingFailed
+from hypernet.evaluation.encoders import LOSSLESS_RGB, write_video
+from hypernet.evaluation.synthetic import landscape
+
+WIDTH, HEIGHT, SEGMENT_FRAMES = 160, 96, 64
+OVERHEAD_SEGMENTS, OVERHEAD_STEPS = 4, 20
+SCALING_SEGMENTS, SCALING_STEPS = 12, 100
+REPEATS = 3
+PRESET = "nerv-s"
+LONGEST_SECONDS = 600.0
+
+
+def measure_overhead(service: Service) -> list[Figure]:
+    """The same clip through `nrv encode` and through the service, one thread and one worker.
+
+    The time of the service runs from the first byte that is sent to the moment when a client that
+    asks all the time sees the end; its worker has been at work before, as workers have.
+    """
+    source = _clip(service.folder, OVERHEAD_SEGMENTS)
+    alone, served = [], []
+    with running_workers(service, 1):
+        _encode(service, source, steps=1)  # the worker imports what it needs
+        for _ in range(REPEATS):
+            alone.append(_encode_alone(service, source, steps=OVERHEAD_STEPS))
+            served.append(_encode(service, source, steps=OVERHEAD_STEPS))
+    wanted = 1.5 + 0.1 * OVERHEAD_SEGMENTS
+    overhead = statistics.median(served) - statistics.median(alone)
+    return [
+        _overhead("segments", OVERHEAD_SEGMENTS, "segments"),
+        _overhead("nrv encode", statistics.median(alone), "s"),
+        _overhead("service", statistics.median(served), "s"),
+        _overhead("overhead", overhead, "s", f"< {wanted:g}"),
+    ]
+
+
+def measure_scaling(service: Service) -> list[Figure]:
+    """One encoding of many segments with one worker of one thread, and with two of them."""
+    source = _clip(service.folder, SCALING_SEGMENTS)
+    seconds = {}
+    for workers in (1, 2):
+        with running_workers(service, workers):
+            for _ in range(workers):  # both import what they need
+                _encode(service, source, steps=1)
+            seconds[workers] = _encode(service, source, steps=SCALING_STEPS)
+    return [
+        _scaling("segments", SCALING_SEGMENTS, "segments"),
+        _scaling("one worker", seconds[1], "s"),
+        _scaling("two workers", seconds[2], "s"),
+        _scaling("speed-up", seconds[1] / seconds[2], "times", "> 1.7"),
+    ]
+
+
+def _overhead(name: str, value: float, unit: str, wanted: str = "") -> Figure:
+    return Figure(measurement="overhead", name=name, value=value, unit=unit, wanted=wanted)
+
+
+def _scaling(name: str, value: float, unit: str, wanted: str = "") -> Figure:
+    return Figure(measurement="workers", name=name, value=value, unit=unit, wanted=wanted)
+
+
+def _clip(folder: Path, segments: int) -> Path:
+    path = folder / f"{segments}.mkv"
+    frames = landscape(WIDTH, HEIGHT, segments * SEGMENT_FRAMES)
+    write_video(frames, path, Fraction(25), LOSSLESS_RGB)
+    return path
+
+
+def _encode_alone(service: Service, source: Path, *, steps: int) -> float:
+    output = service.folder / "alone.nrv"
+    program = [sys.executable, "-m", "encoder_service.cli.main", "encode", str(source)]
+    options = ["--preset", PRESET, "--steps", str(steps), "--device", "cpu", "--json"]
+    done = subprocess.run(  # noqa: S603 - our own command
+        [*program, "-o", str(output), *options],
+        check=True,
+        stdout=subprocess.PIPE,
+        env={**environment(service.settings), "OMP_NUM_THREADS": "1"},
+    )
+    return float(json.loads(done.stdout)["encode_seconds"])
+
+
+def _encode(service: Service, source: Path, *, steps: int) -> float:
+    """Seconds from the upload to the end.
+
+    Raises:
+        RemoteEncodingFailed: it did not succeed.
+    """
+    begun = time.monotonic()
+    with source.open("rb") as file:
+        upload = service.remote.begin_upload(source.stat().st_size)
+        name = service.remote.send_parts(upload, file, lambda _: None)
+    encoding = service.remote.submit(name, {"preset": PRESET, "steps": steps})
+    ended = _wait_for(service, encoding["id"])
+    if ended["status"] != "succeeded":
+        raise RemoteEncodingFailed(f"{ended['error_code']}: {ended['error_message']}")
+    return time.monotonic() - begun
+
+
+def _wait_for(service: Service, encoding_id: str) -> Mapping[str, Any]:
+    pause = threading.Event()
+    for _ in range(int(LONGEST_SECONDS / 0.1)):
+        seen = service.remote.encoding(encoding_id)
+        if seen["finished_at"] is not None:
+            return seen
+        pause.wait(0.1)
+    raise RemoteEncodingFailed(f"{encoding_id} took more than {LONGEST_SECONDS:g} s")
