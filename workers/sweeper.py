@@ -20,7 +20,7 @@ from encoder_service.settings import Settings
 from encoder_service.telemetry import configure_logging, fields
 from workers.callbacks import Deliverer
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("workers.sweeper")  # also where this module is the program
 
 
 def sweep(jobs: Recovery, queue: JobQueue) -> Recovered | None:
