@@ -197,6 +197,7 @@ def measure(
         cpu=provenance.processor(),
         threads=codec.threads,
         load_average=load,
+        device=stats.device,
     )
 
 

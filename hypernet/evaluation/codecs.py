@@ -15,10 +15,11 @@ from hypernet.video.reader import read_frames
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodeStats:
-    """What encoding one file took: wall seconds, and the size of the whole written file."""
+    """What encoding one file took: wall seconds, the size of the whole written file, and where."""
 
     encode_seconds: float
     stream_bytes: int
+    device: str = "cpu"
 
 
 class VideoCodec(Protocol):
@@ -58,10 +59,10 @@ def read_rgb(path: Path, stop: int | None = None) -> Iterator[Frame]:
     return (frame.rgb_HWC for frame in read_frames(path, 0, stop))
 
 
-def stats_since(start: float, output: Path) -> EncodeStats:
+def stats_since(start: float, output: Path, device: str = "cpu") -> EncodeStats:
     """Seconds since ``start`` (of ``time.perf_counter``) and the size of the file now there."""
     try:
         size = output.stat().st_size
     except OSError as error:
         raise OutputNotWritable(f"{output} was not written: {error.strerror}") from error
-    return EncodeStats(encode_seconds=time.perf_counter() - start, stream_bytes=size)
+    return EncodeStats(encode_seconds=time.perf_counter() - start, stream_bytes=size, device=device)

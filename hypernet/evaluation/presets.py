@@ -57,8 +57,8 @@ class PresetCodec:
             device=self.device,
         )
         start = time.perf_counter()
-        encode_file(source, output, settings)
-        return stats_since(start, output)
+        result = encode_file(source, output, settings)
+        return stats_since(start, output, result.device)
 
     def decode(self, path: Path) -> Iterator[Frame]:
         """The frames of the stream, from its bytes alone."""

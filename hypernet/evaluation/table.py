@@ -15,7 +15,10 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One measured operating point; an empty cell is None, ``inf`` an identical video."""
+    """One measured operating point; an empty cell is None, ``inf`` an identical video.
+
+    ``device`` is what encoded; tables that were written before there was this column have None.
+    """
 
     clip: str
     codec: str
@@ -34,6 +37,7 @@ class Row:
     cpu: str
     threads: int
     load_average: float | None
+    device: str | None = None
 
     @property
     def key(self) -> Key:
@@ -43,8 +47,9 @@ class Row:
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 _HEADER = "\t".join(COLUMNS) + "\n"
+_OLD_HEADER = "\t".join(COLUMNS[: COLUMNS.index("device")]) + "\n"
 _INTEGERS = frozenset({"quality", "bytes", "frames", "width", "height", "threads"})
-_TEXTS = frozenset({"clip", "codec", "commit", "cpu"})
+_TEXTS = frozenset({"clip", "codec", "commit", "cpu", "device"})
 _DECIMALS = {
     "bits_per_pixel": 6,
     "psnr_db": 3,
@@ -57,7 +62,10 @@ _DECIMALS = {
 
 
 class Table:
-    """A TSV file of rows of one commit; every row is on disk when ``append`` returns."""
+    """A TSV file of rows of one commit; every row is on disk when ``append`` returns.
+
+    A table without the column ``device`` is of an older commit, so no row is ever added to one.
+    """
 
     def __init__(self, path: Path, commit: str, *, fresh: bool = False) -> None:
         """Open or create the file; a half-written last line is dropped.
@@ -96,7 +104,7 @@ class Table:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Every complete row of a table.
+    """Every complete row of a table, also of one without the column ``device``.
 
     Raises:
         InvalidSettings: missing, or not such a table; the message names the line.
@@ -105,12 +113,13 @@ def read_rows(path: Path) -> list[Row]:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"{path} cannot be read as a table: {error}") from error
-    if not lines or lines[0] != _HEADER:
+    if not lines or lines[0] not in {_HEADER, _OLD_HEADER}:
         raise InvalidSettings(
             f"{path} is not a table of this version (its columns differ); choose another --out, "
             "or --fresh to start over"
         )
-    return [_row(path, number, line) for number, line in enumerate(lines[1:], 2)]
+    columns = lines[0].split()
+    return [_row(path, columns, number, line) for number, line in enumerate(lines[1:], 2)]
 
 
 def write_tsv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -147,10 +156,10 @@ def _cell(name: str, value: object) -> str:
     return str(value).translate({ord("\t"): " ", ord("\n"): " "})
 
 
-def _row(path: Path, number: int, line: str) -> Row:
+def _row(path: Path, columns: list[str], number: int, line: str) -> Row:
     cells = line.rstrip("\n").split("\t")
     try:
-        values = dict(zip(COLUMNS, cells, strict=True))
+        values = dict(zip(columns, cells, strict=True))
         return Row(**{name: _value(name, cell) for name, cell in values.items()})  # type: ignore[arg-type]
     except ValueError as error:
         raise InvalidSettings(f"{path} line {number} is damaged: {error}") from error

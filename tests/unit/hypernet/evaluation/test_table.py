@@ -27,6 +27,7 @@ ROW = Row(
     cpu="Some CPU @ 2 GHz",
     threads=2,
     load_average=None,
+    device="cpu",
 )
 
 
@@ -80,6 +81,17 @@ def test_rows_of_another_commit_are_not_mixed(tmp_path: Path) -> None:
         Table(path, "def")
 
     assert Table(path, "def", fresh=True).rows == []
+
+
+def test_a_table_without_devices_can_still_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "rd.tsv"
+    Table(path, "abc").append(ROW)
+    lines = path.read_text().splitlines()
+    path.write_text("".join(line.rpartition("\t")[0] + "\n" for line in lines))
+
+    assert read_rows(path) == [dataclasses.replace(ROW, device=None)]
+    with pytest.raises(InvalidSettings, match="abc and this is def"):
+        Table(path, "def")
 
 
 def test_other_files_and_damaged_lines_are_refused_and_kept(tmp_path: Path) -> None:
