@@ -69,7 +69,7 @@ class _SegmentFrames:
     """What one segment shows: ``frames_THWC`` 8-bit RGB, one timestamp each."""
 
     pts: tuple[int, ...]
-    frames_THWC: NDArray[np.uint8]  # noqa: N815 -- shape suffix
+    frames_THWC: NDArray[np.uint8]
 
 
 def encode_segment(

@@ -62,7 +62,7 @@ class AudioTrack:
     carrier: bytes
     time_base: Fraction
     language: str
-    table_NC: NDArray[np.int64]  # noqa: N815 -- shape suffix
+    table_NC: NDArray[np.int64]
     payload: bytes
 
     def packets(self) -> Iterator[AudioPacket]:

@@ -32,7 +32,7 @@ class Frame:
     """One picture: ``pts`` in the stream's time base, ``rgb_HWC`` 8-bit, before rotation."""
 
     pts: int
-    rgb_HWC: NDArray[np.uint8]  # noqa: N815 -- shape suffix
+    rgb_HWC: NDArray[np.uint8]
 
 
 @dataclass(kw_only=True, slots=True)
