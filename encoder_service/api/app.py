@@ -18,7 +18,7 @@ from encoder_service.api import (
     uploads,
 )
 from encoder_service.api.context import Context
-from encoder_service.api.limits import BodyLimit
+from encoder_service.api.limits import BodyLimit, NoNul
 from encoder_service.api.measuring import Measured
 from encoder_service.api.problems import documented
 from encoder_service.api.rate_limits import RateLimiter
@@ -50,6 +50,7 @@ def create_app(context: Context) -> FastAPI:
     app = _Application(title="nrv", version=version("nrv"), description=DESCRIPTION, redoc_url=None)
     app.state.context = context
     app.state.limiter = RateLimiter(context.settings.api)
+    app.add_middleware(NoNul)
     app.add_middleware(BodyLimit, settings=context.settings.api)
     app.add_middleware(Measured)  # the outermost: refusals of the others are measured, too
     problems.install(app)

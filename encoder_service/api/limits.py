@@ -1,6 +1,7 @@
-"""Refuses bodies that are too large: by their announced length before a byte is read, and by count.
+"""Refuses what is no use looking at: bodies that are too large, addresses that name nothing.
 
-A client that announces nothing is counted while it sends.
+A body is refused by its announced length before a byte is read, and by count: a client that
+announces nothing is counted while it sends.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from encoder_service.api.problems import problem, status_of
-from encoder_service.errors import TooLarge
+from encoder_service.errors import InvalidRequest, TooLarge
 from encoder_service.settings import ApiSettings
 
 OVERHEAD_BYTES = 2**16  # of a multipart body around its file
@@ -42,6 +43,23 @@ class BodyLimit:
         if form or scope["path"].startswith("/v1/objects/"):
             return self._settings.max_upload_bytes + OVERHEAD_BYTES
         return self._settings.max_body_bytes
+
+
+class NoNul:
+    """ASGI middleware: databases store no NUL, so nothing has a name or a label with one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, unless its path or query contains a NUL."""
+        if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope["query_string"]):
+            response = problem(
+                status_of(InvalidRequest), InvalidRequest.code, "the address contains a NUL"
+            )
+            await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 def _counted(receive: Receive, limit: int) -> Receive:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,51 +16,10 @@ from encoder_service.api_keys import create_key, revoke_key
 from encoder_service.database import Database
 from encoder_service.jobs.records import Message, UnitKey
 from encoder_service.jobs.states import UnitKind
-from encoder_service.settings import ApiSettings, DatabaseSettings, Settings, StorageSettings
-from encoder_service.storage.locations import Locations
+from encoder_service.settings import DatabaseSettings
 from hypernet.preset_names import PRESET_NAMES
 from tests.factories import Service
 from tests.fake_codec import source_of
-
-BASE_URL = "http://testserver"
-
-
-@pytest.fixture
-def settings(tmp_path: Path, database_url: str) -> Settings:
-    return Settings(
-        database=DatabaseSettings(url=database_url),
-        storage=StorageSettings(url=f"folder:{tmp_path}/objects", source_buckets=("films",)),
-        api=ApiSettings(
-            url=BASE_URL,
-            max_upload_bytes=4 * 2**20,
-            max_body_bytes=10_000,
-            part_bytes=1000,
-            events_seconds=0,
-        ),
-    )
-
-
-@pytest.fixture
-def service(settings: Settings, database: Database, tmp_path: Path) -> Service:
-    return Service(database, Locations(settings.storage, base_url=BASE_URL), tmp_path / "scratch")
-
-
-@pytest.fixture
-def context(settings: Settings, service: Service) -> Context:
-    return Context(
-        settings=settings,
-        database=service.jobs.database,
-        queue=service.jobs.queue,
-        locations=service.locations,
-    )
-
-
-@pytest.fixture
-def api(context: Context, service: Service) -> Iterator[TestClient]:
-    key, secret = create_key(context.database, "tests")
-    service.jobs.owner_id = key.id
-    with TestClient(create_app(context), headers={"Authorization": f"Bearer {secret}"}) as client:
-        yield client
 
 
 def post(api: TestClient, **wanted: Any) -> Any:
