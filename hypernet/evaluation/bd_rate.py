@@ -60,11 +60,6 @@ def rate_at_psnr(curve: Curve, psnr_db: float) -> float | None:
     return None if log_rate is None else math.exp(log_rate)
 
 
-def psnr_at_rate(curve: Curve, rate: float) -> float | None:
-    """The PSNR in dB of a curve at this rate; None outside the measured points."""
-    return _value_at(_by_rate(curve), math.log(rate))
-
-
 def efficient_points(points: Iterable[RatePoint]) -> list[RatePoint]:
     """Finite points that no other one beats in both rate and PSNR, by rising rate."""
     kept: list[RatePoint] = []

@@ -55,27 +55,6 @@ class Comparison:
         return {name: None if value == math.inf else value for name, value in asdict(self).items()}
 
 
-def psnr_db(reference_THWC: Frame, decoded_THWC: Frame) -> NDArray[np.float64]:
-    """PSNR of each frame in dB, on 8-bit RGB; infinite where a frame is identical."""
-    return _psnr_of(
-        np.array([_rgb_mse(a, b) for a, b in zip(reference_THWC, decoded_THWC, strict=True)])
-    )
-
-
-def psnr_y_db(reference_THWC: Frame, decoded_THWC: Frame) -> NDArray[np.float64]:
-    """PSNR of each frame's BT.709 full-range luma in dB; infinite where luma is identical."""
-    return _psnr_of(
-        np.array([_luma_mse(a, b) for a, b in zip(reference_THWC, decoded_THWC, strict=True)])
-    )
-
-
-def mean_psnr_db(frame_psnr_db: NDArray[np.float64]) -> float:
-    """Mean over frames; infinite only if all are, otherwise at most 100 dB per frame."""
-    if np.isinf(frame_psnr_db).all():
-        return math.inf
-    return float(np.minimum(frame_psnr_db, FRAME_PSNR_LIMIT_DB).mean())
-
-
 def ms_ssim(reference_HWC: Frame, decoded_HWC: Frame) -> float | None:
     """MS-SSIM of one RGB frame (five scales, 11-pixel Gaussian window), at most 1.
 
@@ -190,7 +169,7 @@ def _pairs(reference: Iterable[Frame], other: Iterable[Frame]) -> Iterator[tuple
 
 
 class _MeanPsnr:
-    """Running mean of per-frame PSNR by the rule of ``mean_psnr_db``."""
+    """Running mean of per-frame PSNR; see the module for identical frames."""
 
     def __init__(self) -> None:
         self._sum_db = 0.0
@@ -216,11 +195,6 @@ def _rgb_mse(reference_HWC: Frame, decoded_HWC: Frame) -> float:
 def _luma_mse(reference_HWC: Frame, decoded_HWC: Frame) -> float:
     difference = np.subtract(reference_HWC, decoded_HWC, dtype=np.float32) @ _LUMA_BT709
     return float(np.square(difference, out=difference).mean(dtype=np.float64))
-
-
-def _psnr_of(mse: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore"):
-        return np.asarray(10 * np.log10(_PEAK_SQUARED / mse), dtype=np.float64)
 
 
 def _planar(frame_HWC: Frame) -> Tensor:

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from hypernet.errors import InvalidSettings, OutputNotWritable
 
-Key = tuple[str, str, int]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
@@ -40,7 +38,7 @@ class Row:
     device: str | None = None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> tuple[str, str, int]:
         """What makes a row the same measurement."""
         return self.clip, self.codec, self.quality
 
@@ -96,11 +94,6 @@ class Table:
         except OSError as error:
             raise OutputNotWritable(f"cannot write {self.path}: {error.strerror}") from error
         self.rows.append(row)
-
-    @property
-    def keys(self) -> set[Key]:
-        """The measurements that are already there."""
-        return {row.key for row in self.rows}
 
 
 def read_rows(path: Path) -> list[Row]:

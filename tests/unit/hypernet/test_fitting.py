@@ -12,7 +12,7 @@ from hypernet.bitstream.weights import encode_weights
 from hypernet.decoders.nerv import NervConfig, NervDecoder
 from hypernet.decoding import to_uint8
 from hypernet.errors import Cancelled, EncodeFailed
-from hypernet.evaluation.metrics import mean_psnr_db, psnr_db
+from hypernet.evaluation.metrics import PsnrAccumulator
 from hypernet.fitting import FitProgress, FitSettings, FittedWeights, fit, initial_weights
 from hypernet.quantization import dequantize
 from hypernet.rate_distortion import coded_bits, decoded_quality
@@ -45,7 +45,10 @@ def decoded_psnr(fitted: FittedWeights) -> float:
     weights = dequantize(SPECS, fitted.symbols, fitted.step_indices)
     with torch.inference_mode():
         decoded = to_uint8(DECODER.render(weights, torch.arange(FRAMES).float()))
-    return mean_psnr_db(psnr_db(PICTURES, decoded.numpy()))
+    quality = PsnrAccumulator()
+    for expected, frame in zip(PICTURES, decoded.numpy(), strict=True):
+        quality.add(expected, frame)
+    return quality.psnr_db
 
 
 def same(one: FittedWeights, other: FittedWeights) -> bool:
