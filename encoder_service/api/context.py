@@ -45,7 +45,7 @@ class Context:
         return Uploads(self.database, self.locations.own)
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:  # async: it waits for nothing, so needs no thread
     context: Context = request.app.state.context
     return context
 
