@@ -34,19 +34,23 @@ def measure_overhead(service: Service) -> list[Figure]:
     asks all the time sees the end; its worker has been at work before, as workers have.
     """
     source = _clip(service.folder, OVERHEAD_SEGMENTS)
-    alone, served = [], []
+    alone, served, beside = [], [], []
     with running_workers(service, 1):
         _encode(service, source, steps=1)  # the worker imports what it needs
         for _ in range(REPEATS):
             alone.append(_encode_alone(service, source, steps=OVERHEAD_STEPS))
-            served.append(_encode(service, source, steps=OVERHEAD_STEPS))
-    wanted = 1.5 + 0.1 * OVERHEAD_SEGMENTS
+            seconds, at_segments = _encode(service, source, steps=OVERHEAD_STEPS)
+            served.append(seconds)
+            beside.append(seconds - at_segments)
+    wanted = f"< {1.5 + 0.1 * OVERHEAD_SEGMENTS:g}"
     overhead = statistics.median(served) - statistics.median(alone)
     return [
         _overhead("segments", OVERHEAD_SEGMENTS, "segments"),
         _overhead("nrv encode", statistics.median(alone), "s"),
         _overhead("service", statistics.median(served), "s"),
-        _overhead("overhead", overhead, "s", f"< {wanted:g}"),
+        _overhead("overhead", overhead, "s", wanted),
+        # Harder to meet: nrv encode starts a process for it, and plans and assembles, too.
+        _overhead("service less the work at its segments", statistics.median(beside), "s", wanted),
     ]
 
 
@@ -58,7 +62,7 @@ def measure_scaling(service: Service) -> list[Figure]:
         with running_workers(service, workers):
             for _ in range(workers):  # both import what they need
                 _encode(service, source, steps=1)
-            seconds[workers] = _encode(service, source, steps=SCALING_STEPS)
+            seconds[workers], _ = _encode(service, source, steps=SCALING_STEPS)
     return [
         _scaling("segments", SCALING_SEGMENTS, "segments"),
         _scaling("one worker", seconds[1], "s"),
@@ -95,8 +99,8 @@ def _encode_alone(service: Service, source: Path, *, steps: int) -> float:
     return float(json.loads(done.stdout)["encode_seconds"])
 
 
-def _encode(service: Service, source: Path, *, steps: int) -> float:
-    """Seconds from the upload to the end.
+def _encode(service: Service, source: Path, *, steps: int) -> tuple[float, float]:
+    """Seconds from the upload to the end, and those of them that went into segments.
 
     Raises:
         RemoteEncodingFailed: it did not succeed.
@@ -109,7 +113,7 @@ def _encode(service: Service, source: Path, *, steps: int) -> float:
     ended = _wait_for(service, encoding["id"])
     if ended["status"] != "succeeded":
         raise RemoteEncodingFailed(f"{ended['error_code']}: {ended['error_message']}")
-    return time.monotonic() - begun
+    return time.monotonic() - begun, float(ended["result"]["encode_seconds"])
 
 
 def _wait_for(service: Service, encoding_id: str) -> Mapping[str, Any]:

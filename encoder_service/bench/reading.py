@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, event, text
 
+from encoder_service.api_keys import create_key
 from encoder_service.bench.open_loop import Call, open_loop
 from encoder_service.bench.report import Figure, percentile
 from encoder_service.bench.service import Service
 from encoder_service.jobs.queries import Filter, JobQueries
-from encoder_service.jobs.records import new_id
 from encoder_service.jobs.states import EncodingStatus
 
 FILL = {
@@ -98,14 +98,10 @@ def _figure(name: str, value: float, unit: str, wanted: str = "") -> Figure:
 
 
 def _fill(service: Service, number: int) -> None:
+    other, _ = create_key(service.database, "another")
     with service.database.writing() as connection:
-        other = new_id("key")
-        connection.execute(
-            text("INSERT INTO api_keys VALUES (:id, 'another', md5(:id), now(), NULL)"),
-            {"id": other},
-        )
         for statement in FILL.values():
-            given = {"owner": service.owner_id, "other": other, "number": number}
+            given = {"owner": service.owner_id, "other": other.id, "number": number}
             names = {name: value for name, value in given.items() if f":{name}" in statement}
             connection.execute(text(statement), names)
     with service.database.engine.connect() as connection:
@@ -160,7 +156,7 @@ def _statements(service: Service) -> Iterator[list[tuple[str, Any]]]:
     seen: list[tuple[str, Any]] = []
 
     def note(_connection: Connection, _cursor: object, statement: str, given: Any, *_: Any) -> None:
-        if statement.lstrip().startswith("SELECT encoding") or " FROM units" in statement:
+        if statement.lstrip().startswith("SELECT encoding") or "FROM units" in statement:
             seen.append((statement, given))
 
     event.listen(service.database.engine, "before_cursor_execute", note)
