@@ -1,4 +1,4 @@
-"""Encoding in one page: plan, fit each segment, code it, decode it again, assemble the stream.
+"""Encoding in one page: plan, encode each segment, assemble the stream.
 
 ``make_plan``, ``encode_segment`` and ``assemble`` are what workers call one by one;
 ``encode_file`` is the same in one process.
@@ -9,34 +9,22 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from hypernet.bitstream.output import atomic_output
-from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
-from hypernet.bitstream.segment import encode_segment as code_segment
 from hypernet.bitstream.writer import SegmentPayload, write_stream
-from hypernet.decoding import SegmentDecoder
-from hypernet.errors import EncodeFailed, InvalidSettings, UnreadableVideo
-from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB, PsnrAccumulator
-from hypernet.fitting import BATCH_FRAMES, FitProgress, FitSettings, fit
+from hypernet.errors import InvalidSettings
+from hypernet.fitting import FitProgress
 from hypernet.plan import EncodeSettings, Plan, make_plan
-from hypernet.presets import find_preset, rate_weight
 from hypernet.result import EncodedSegment, EncodeResult, summarise
+from hypernet.segment_encoding import SegmentLimits, collect_frames, encode_frames
 from hypernet.video.audio import extract_audio
-from hypernet.video.reader import Frame, read_frames
+from hypernet.video.reader import read_frames
 from hypernet.video.segments import SegmentRange
-
-VERIFY_SHARE = 0.1  # of a budget, kept for coding and the verifying decode
-UNBOUNDED_STEPS = 1_000_000  # where only a budget of seconds was given
 
 ShouldStop = Callable[[], bool]
 
@@ -52,24 +40,6 @@ class EncodeProgress:
     psnr_db: float
     bits_per_pixel: float
     eta_seconds: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _SegmentLimits:
-    """What one segment may spend."""
-
-    settings: EncodeSettings
-    seconds: float
-    on_progress: Callable[[FitProgress], None] | None
-    should_stop: ShouldStop | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _SegmentFrames:
-    """What one segment shows: ``frames_THWC`` 8-bit RGB, one timestamp each."""
-
-    pts: tuple[int, ...]
-    frames_THWC: NDArray[np.uint8]
 
 
 def encode_segment(
@@ -104,10 +74,10 @@ def encode_segment(
         start_pts=segment.first_pts if segment.seekable else None,
     )
     seconds = (settings.budget_seconds or math.inf) * segment.num_frames / plan.num_frames
-    limits = _SegmentLimits(
+    limits = SegmentLimits(
         settings=settings, seconds=seconds, on_progress=on_progress, should_stop=should_stop
     )
-    return _encode_frames(_collect(frames, segment), plan, limits)
+    return encode_frames(collect_frames(frames, segment), plan, limits)
 
 
 def assemble(
@@ -206,13 +176,13 @@ class _FileRun:
         """Encode every segment; payloads go to files in ``folder``."""
         payloads, encoded = [], []
         for index, segment in enumerate(self._plan.segments):
-            limits = _SegmentLimits(
+            limits = SegmentLimits(
                 settings=self._settings,
                 seconds=self._seconds_for(segment),
                 on_progress=self._reporter(index) if self._on_progress else None,
                 should_stop=self._should_stop,
             )
-            result = _encode_frames(_collect(self._frames, segment), self._plan, limits)
+            result = encode_frames(collect_frames(self._frames, segment), self._plan, limits)
             path = folder / f"{index}.segment"
             path.write_bytes(result.payload)
             payloads.append(path)
@@ -246,86 +216,3 @@ class _FileRun:
                 )
 
         return report
-
-
-def _collect(frames: Iterator[Frame], segment: SegmentRange) -> _SegmentFrames:
-    """The frames of a segment; each is copied once, so that nothing is held twice."""
-    pts: list[int] = []
-    frames_THWC = np.empty(0, np.uint8)
-    for number, frame in enumerate(islice(frames, segment.num_frames)):
-        if number == 0:
-            frames_THWC = np.empty((segment.num_frames, *frame.rgb_HWC.shape), np.uint8)
-        frames_THWC[number] = frame.rgb_HWC
-        pts.append(frame.pts)
-    if len(pts) != segment.num_frames or pts[0] != segment.first_pts:
-        raise UnreadableVideo(
-            f"the source changed while it was encoded: frame {segment.first_frame} differs"
-        )
-    return _SegmentFrames(pts=tuple(pts), frames_THWC=frames_THWC)
-
-
-def _encode_frames(frames: _SegmentFrames, plan: Plan, limits: _SegmentLimits) -> EncodedSegment:
-    started = time.monotonic()
-    num_frames = len(frames.pts)
-    coder = SegmentDecoder(plan.header())
-    decoder = coder.decoder_of(num_frames)
-    frames_TCHW = torch.from_numpy(frames.frames_THWC).permute(0, 3, 1, 2)
-    fitted = fit(
-        decoder,
-        frames_TCHW,
-        _fit_settings(plan, limits, num_frames),
-        device=limits.settings.torch_device(),
-        on_progress=limits.on_progress,
-        should_stop=limits.should_stop,
-    )
-    payload = code_segment(
-        SegmentSymbols(
-            pts=frames.pts,
-            refinement_steps=fitted.steps,
-            step_indices=fitted.step_indices,
-            clips=(ClipSymbols(num_frames=num_frames, symbols=fitted.symbols),),
-        ),
-        coder.specs_of,
-    )
-    return _verified(payload, frames, plan, fitted.steps, started)
-
-
-def _fit_settings(plan: Plan, limits: _SegmentLimits, num_frames: int) -> FitSettings:
-    settings = limits.settings
-    preset = find_preset(settings.preset)
-    steps = settings.steps
-    if steps is None:
-        only_budget = math.isfinite(limits.seconds)
-        steps = UNBOUNDED_STEPS if only_budget else preset.steps(num_frames, BATCH_FRAMES)
-    return FitSettings(
-        rate_weight=rate_weight(preset, settings.quality, plan.longest_decoder()),
-        steps=steps,
-        seconds=limits.seconds * (1 - VERIFY_SHARE),
-        target_psnr_db=settings.target_psnr_db,
-        learning_rate=preset.learning_rate,
-        seed=settings.seed,
-    )
-
-
-def _verified(
-    payload: bytes, frames: _SegmentFrames, plan: Plan, steps: int, started: float
-) -> EncodedSegment:
-    """Decode the bytes with a fresh decoder and measure what comes out."""
-    quality, decode_seconds = PsnrAccumulator(), 0.0
-    decoded = SegmentDecoder(plan.header()).frames(payload)
-    for pts, rgb_HWC in zip(frames.pts, frames.frames_THWC, strict=True):
-        before = time.monotonic()
-        other = next(decoded, None)
-        decode_seconds += time.monotonic() - before
-        if other is None or other.pts != pts:
-            raise EncodeFailed("the coded segment does not decode to the frames it was made from")
-        quality.add(rgb_HWC, other.rgb_HWC)
-    return EncodedSegment(
-        payload=payload,
-        num_frames=len(frames.pts),
-        psnr_db=min(quality.psnr_db, FRAME_PSNR_LIMIT_DB),
-        psnr_y_db=min(quality.psnr_y_db, FRAME_PSNR_LIMIT_DB),
-        refinement_steps=steps,
-        encode_seconds=time.monotonic() - started,
-        decode_seconds=decode_seconds,
-    )

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hypernet import codec
+from hypernet import codec, segment_encoding
 from hypernet.codec import EncodeProgress, assemble, encode_file, encode_segment
 from hypernet.decoding import open_stream
 from hypernet.errors import (
@@ -275,7 +275,7 @@ def test_a_source_that_changed_is_noticed(clip: Path, tmp_path: Path) -> None:
 def test_bytes_that_do_not_decode_to_the_frames_are_not_accepted(clip: Path) -> None:
     plan = make_plan(clip, debug())
     payload = encode_segment(clip, plan, 0, debug()).payload
-    frames = codec._collect(read_frames(clip), plan.segments[0])
+    frames = segment_encoding.collect_frames(read_frames(clip), plan.segments[0])
     pixels = frames.frames_THWC
     longer = replace(
         frames, pts=(*frames.pts, 10**6), frames_THWC=np.concatenate([pixels, pixels[-1:]])
@@ -283,8 +283,8 @@ def test_bytes_that_do_not_decode_to_the_frames_are_not_accepted(clip: Path) -> 
     shifted = replace(frames, pts=tuple(pts + 1 for pts in frames.pts))
     for wrong in (shifted, longer):
         with pytest.raises(EncodeFailed, match="does not decode"):
-            codec._verified(payload, wrong, plan, 3, 0.0)
-    assert codec._verified(payload, frames, plan, 3, 0.0).refinement_steps == 3
+            segment_encoding._verified(payload, wrong, plan, 3, 0.0)
+    assert segment_encoding._verified(payload, frames, plan, 3, 0.0).refinement_steps == 3
 
 
 def test_no_loss_at_all_is_null_and_meets_any_target(clip: Path) -> None:

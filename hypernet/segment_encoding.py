@@ -1,0 +1,139 @@
+"""One segment from frames to verified bytes: fit, code, decode again with a fresh decoder."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
+from hypernet.bitstream.segment import encode_segment as code_segment
+from hypernet.decoding import SegmentDecoder
+from hypernet.errors import EncodeFailed, UnreadableVideo
+from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB, PsnrAccumulator
+from hypernet.fitting import BATCH_FRAMES, FitProgress, FitSettings, fit
+from hypernet.plan import EncodeSettings, Plan
+from hypernet.presets import find_preset, rate_weight
+from hypernet.result import EncodedSegment
+from hypernet.video.reader import Frame
+from hypernet.video.segments import SegmentRange
+
+VERIFY_SHARE = 0.1  # of a budget, kept for coding and the verifying decode
+UNBOUNDED_STEPS = 1_000_000  # where only a budget of seconds was given
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentLimits:
+    """What one segment may spend."""
+
+    settings: EncodeSettings
+    seconds: float
+    on_progress: Callable[[FitProgress], None] | None
+    should_stop: Callable[[], bool] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentFrames:
+    """What one segment shows: ``frames_THWC`` 8-bit RGB, one timestamp each."""
+
+    pts: tuple[int, ...]
+    frames_THWC: NDArray[np.uint8]
+
+
+def collect_frames(frames: Iterator[Frame], segment: SegmentRange) -> SegmentFrames:
+    """The next frames, which must be those of a segment; each is copied once and held once.
+
+    Raises:
+        UnreadableVideo: they are not those that the plan was made of.
+    """
+    pts: list[int] = []
+    frames_THWC = np.empty(0, np.uint8)
+    for number, frame in enumerate(islice(frames, segment.num_frames)):
+        if number == 0:
+            frames_THWC = np.empty((segment.num_frames, *frame.rgb_HWC.shape), np.uint8)
+        frames_THWC[number] = frame.rgb_HWC
+        pts.append(frame.pts)
+    if len(pts) != segment.num_frames or pts[0] != segment.first_pts:
+        raise UnreadableVideo(
+            f"the source changed while it was encoded: frame {segment.first_frame} differs"
+        )
+    return SegmentFrames(pts=tuple(pts), frames_THWC=frames_THWC)
+
+
+def encode_frames(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> EncodedSegment:
+    """Encode the frames of one segment of a plan.
+
+    Raises:
+        Cancelled: the caller asked to stop.
+        EncodeFailed: the fit diverged, or the bytes did not decode to what was encoded.
+    """
+    started = time.monotonic()
+    num_frames = len(frames.pts)
+    coder = SegmentDecoder(plan.header())
+    decoder = coder.decoder_of(num_frames)
+    frames_TCHW = torch.from_numpy(frames.frames_THWC).permute(0, 3, 1, 2)
+    fitted = fit(
+        decoder,
+        frames_TCHW,
+        _fit_settings(plan, limits, num_frames),
+        device=limits.settings.torch_device(),
+        on_progress=limits.on_progress,
+        should_stop=limits.should_stop,
+    )
+    payload = code_segment(
+        SegmentSymbols(
+            pts=frames.pts,
+            refinement_steps=fitted.steps,
+            step_indices=fitted.step_indices,
+            clips=(ClipSymbols(num_frames=num_frames, symbols=fitted.symbols),),
+        ),
+        coder.specs_of,
+    )
+    return _verified(payload, frames, plan, fitted.steps, started)
+
+
+def _fit_settings(plan: Plan, limits: SegmentLimits, num_frames: int) -> FitSettings:
+    settings = limits.settings
+    preset = find_preset(settings.preset)
+    steps = settings.steps
+    if steps is None:
+        only_budget = math.isfinite(limits.seconds)
+        steps = UNBOUNDED_STEPS if only_budget else preset.steps(num_frames, BATCH_FRAMES)
+    return FitSettings(
+        rate_weight=rate_weight(preset, settings.quality, plan.longest_decoder()),
+        steps=steps,
+        seconds=limits.seconds * (1 - VERIFY_SHARE),
+        target_psnr_db=settings.target_psnr_db,
+        learning_rate=preset.learning_rate,
+        seed=settings.seed,
+    )
+
+
+def _verified(
+    payload: bytes, frames: SegmentFrames, plan: Plan, steps: int, started: float
+) -> EncodedSegment:
+    """Decode the bytes with a fresh decoder and measure what comes out."""
+    quality, decode_seconds = PsnrAccumulator(), 0.0
+    decoded = SegmentDecoder(plan.header()).frames(payload)
+    for pts, rgb_HWC in zip(frames.pts, frames.frames_THWC, strict=True):
+        before = time.monotonic()
+        other = next(decoded, None)
+        decode_seconds += time.monotonic() - before
+        if other is None or other.pts != pts:
+            raise EncodeFailed("the coded segment does not decode to the frames it was made from")
+        quality.add(rgb_HWC, other.rgb_HWC)
+    return EncodedSegment(
+        payload=payload,
+        num_frames=len(frames.pts),
+        psnr_db=min(quality.psnr_db, FRAME_PSNR_LIMIT_DB),
+        psnr_y_db=min(quality.psnr_y_db, FRAME_PSNR_LIMIT_DB),
+        refinement_steps=steps,
+        encode_seconds=time.monotonic() - started,
+        decode_seconds=decode_seconds,
+    )
