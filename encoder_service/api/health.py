@@ -99,7 +99,7 @@ class _Jobs(Collector):
             "nrv_attempts_last_hour",
             "Attempts that ended within the last hour",
             ("kind", "outcome", "reason"),
-            seen.attempts,
+            {(kind, outcome, reason): n for (kind, outcome, reason), n in seen.attempts.items()},
         )
 
 
