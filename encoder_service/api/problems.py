@@ -90,6 +90,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refuse_route(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
+        if status is HTTPStatus.BAD_REQUEST:  # the framework's word for a form that is no form
+            status = HTTPStatus.UNPROCESSABLE_ENTITY
         code = {404: "not_found", 405: "request.method"}.get(status, "request.invalid")
         headers = dict(error.headers or {})
         if status is HTTPStatus.METHOD_NOT_ALLOWED:

@@ -194,6 +194,12 @@ def test_a_nul_in_what_is_submitted(api: TestClient) -> None:
         assert_problem(post(api, **wanted), 422, "request.invalid")
 
 
+def test_a_form_that_is_no_form(api: TestClient) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    broken = api.post("/v1/encodings", content=b"--x\r\n[None]--x--\r\n", headers=headers)
+    assert_problem(broken, 422, "request.invalid")
+
+
 # Estimates
 
 
