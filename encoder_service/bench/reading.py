@@ -16,6 +16,7 @@ from encoder_service.bench.service import Service
 from encoder_service.jobs.queries import Filter, JobQueries
 from encoder_service.jobs.states import EncodingStatus
 
+# Ids that are made by the clock never begin with these zeros.
 FILL = {
     "encodings": """
         INSERT INTO encodings (id, owner_id, status, source, settings, priority, request_sha256,
@@ -33,24 +34,24 @@ FILL = {
             now() - n * interval '1 minute' + interval '20 seconds'
         FROM generate_series(1, :number) n""",
     "labels": """
-        INSERT INTO labels SELECT 'rare', id FROM encodings WHERE id LIKE '%00'""",
+        INSERT INTO labels SELECT 'rare', id FROM encodings WHERE id LIKE 'enc_0000%00'""",
     "units": """
         INSERT INTO units (encoding_id, kind, index, status, num_frames, progress_frames, result,
             attempt, not_before, errors, lost_leases)
         SELECT id, kind, 0, 'done', 60, 60, '{"key": "k", "bytes": 1000, "metrics": {}}', 1,
             created_at, 0, 0
         FROM encodings, (VALUES ('plan'), ('segment'), ('assemble')) kinds (kind)
-        WHERE status <> 'queued'""",
+        WHERE id LIKE 'enc_0000%'""",
     "attempts": """
         INSERT INTO attempts (encoding_id, kind, index, attempt, worker, leased_at, ended_at,
             outcome)
         SELECT encoding_id, kind, index, 1, 'bench:1', not_before,
             not_before + interval '5 seconds', 'done'
-        FROM units WHERE status = 'done'""",
+        FROM units WHERE encoding_id LIKE 'enc_0000%'""",
     "events": """
         INSERT INTO events (encoding_id, sequence, event, at, detail)
         SELECT id, n, 'leased', created_at, '{"worker": "bench:1"}'
-        FROM encodings, generate_series(1, 8) n WHERE status <> 'queued'""",
+        FROM encodings, generate_series(1, 8) n WHERE id LIKE 'enc_0000%'""",
 }
 
 
