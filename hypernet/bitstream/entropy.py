@@ -17,6 +17,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from hypernet.bitstream.flags import NUM_LEVELS, flag_model
 from hypernet.bitstream.tables import ESCAPE_HEAD_BITS, NUM_TABLES, load_tables
 from hypernet.errors import EncodeFailed, InvalidStream
 
@@ -60,6 +61,11 @@ class SymbolEncoder:
             self._coder.encode(indices, _model(table, skew))
             escaped[where] = outside
         self._encode_escaped(symbols[escaped])
+
+    def encode_flags(self, flags: Symbols, levels: TableIndices) -> None:
+        """Append zeros and ones, each at its own level of ``flags``; wire order as ``encode``."""
+        for level, where in _groups(levels, flags.size, NUM_LEVELS):
+            self._coder.encode(flags[where].astype(np.int32), flag_model(level))
 
     def encode_bits(self, value: int, num_bits: int) -> None:
         """Append an unsigned integer below ``2^num_bits``; nothing if ``num_bits`` is 0."""
@@ -114,6 +120,15 @@ class SymbolDecoder:
             symbols[escaped] = self._decode_escaped(num_escaped)
         return symbols
 
+    def decode_flags(self, levels: TableIndices) -> Symbols:
+        """Read one flag per level. Returns int32 zeros and ones, shaped like ``levels``."""
+        flags = np.empty(levels.size, dtype=np.int32)
+        for level, where in _groups(levels, flags.size, NUM_LEVELS):
+            with _invalid_stream():
+                size = flags.size if isinstance(where, slice) else len(where)
+                flags[where] = self._coder.decode(flag_model(level), size)
+        return flags
+
     def decode_bits(self, num_bits: int) -> int:
         """Read an unsigned integer below ``2^num_bits``; 0 if ``num_bits`` is 0."""
         return int(self._decode_raw(np.array([num_bits], np.int32))[0]) if num_bits else 0
@@ -157,7 +172,7 @@ def _model(table: int, skew: int) -> Any:
 
 
 def _groups(
-    tables: TableIndices | int, count: int
+    tables: TableIndices | int, count: int, num_tables: int = NUM_TABLES
 ) -> Iterator[tuple[int, slice | NDArray[np.int64]]]:
     """(table, positions) by ascending table; positions ascend within a table."""
     if isinstance(tables, int):
@@ -165,7 +180,7 @@ def _groups(
             yield tables, slice(None)
         return
     order = np.argsort(tables, kind="stable")
-    counts = np.bincount(tables, minlength=NUM_TABLES)
+    counts = np.bincount(tables, minlength=num_tables)
     ends = np.cumsum(counts)
     for table in np.flatnonzero(counts):
         yield int(table), order[ends[table] - counts[table] : ends[table]]

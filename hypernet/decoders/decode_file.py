@@ -20,7 +20,7 @@ from hypernet.decoders.integer_prior import IntegerPrior, PriorConfig
 from hypernet.decoders.tubelet import TubeletConfig, base_shapes
 from hypernet.errors import MissingDecodeFile
 
-FORMAT = "tubelet-1"
+FORMAT = "tubelet-2"
 MAX_BYTES = 1 << 20
 HASH_DIGITS = 16
 

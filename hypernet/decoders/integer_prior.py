@@ -1,4 +1,4 @@
-"""Learned prior of tubelet weights: which integer table codes each symbol, and around which mean.
+"""Learned prior of tubelet grids: which integer table codes each symbol.
 
 Entropy decoding must give the same integers on every machine, so the network computes with
 integers only: weights of 8 bits, activations of 7 bits, accumulators below 2**24. Such numbers and
@@ -6,22 +6,21 @@ their sums are exact in float32 in any order of summation, so ordinary convoluti
 exactly, on any number of threads and on a GPU. In training the rounding passes gradients straight
 through; the forward pass is the same code, hence what is trained is what decodes.
 
-Symbols of a clip are coded in stages: the tile vectors, then groups of grid channels, the first
-group in two checkerboard halves. Each stage sees the symbols of earlier stages and of a reference
-clip (zeros for a key clip), as the channel-conditional models of arXiv 2007.08739 do.
+Most symbols are zero, so channels come in groups, and a flag per cell and group says whether the
+group holds anything at all; what is not flagged costs nothing. Symbols of a clip are coded in
+stages: the first group in two checkerboard halves, the flags in two halves, then the flagged
+symbols of the middle and of the last groups. Each stage sees what earlier stages and a reference
+clip hold, as the channel-conditional models of arXiv 2007.08739 do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from hypernet.decoders.tubelet import TILE_CELLS
 
 ACTIVATION_BITS = 4
 """Fractional bits of an activation: the integer 16 stands for 1.0."""
@@ -31,6 +30,10 @@ WEIGHT_LIMIT = 127
 NUM_TABLES = 64
 MEDIAN_TABLE = 38
 TABLES_PER_OCTAVE = 3
+NUM_LEVELS = 64
+"""Probabilities that a flag can be coded with."""
+MEDIAN_LEVEL = 32
+LEVELS_PER_NAT = 6
 STEP_KNOTS = 4
 STEP_GAIN = 64
 
@@ -40,28 +43,38 @@ class PriorConfig:
     """Sizes of the prior; part of the decode file.
 
     Attributes:
-        grid_channels: as in the decoder's configuration.
-        tile_channels: as in the decoder's configuration.
-        groups: grid channels that are coded together; they add up to ``grid_channels``.
-        context_width: channels shared by the stages.
+        first: grid channels of the first group, coded in every cell.
+        middle: sizes of the groups that follow.
+        last: sizes of the last groups.
+        context_width: channels that describe the reference clip.
         hidden_width: channels inside each stage.
         coarsest_step: largest quantisation step of the training, an index of the stream's grid.
         finest_step: the smallest.
     """
 
-    grid_channels: int = 128
-    tile_channels: int = 48
-    groups: tuple[int, ...] = (16, 48, 64)
-    context_width: int = 48
-    hidden_width: int = 32
-    coarsest_step: int = 164
-    finest_step: int = 140
+    first: int = 16
+    middle: tuple[int, ...] = (16,) * 8
+    last: tuple[int, ...] = (32,) * 20
+    context_width: int = 32
+    hidden_width: int = 48
+    coarsest_step: int = 188
+    finest_step: int = 156
 
     def __post_init__(self) -> None:
         if not 0 <= self.finest_step < self.coarsest_step <= 255:
             raise ValueError(f"steps {self.finest_step}..{self.coarsest_step} are not in 0..255")
-        if sum(self.groups) != self.grid_channels or min(self.groups) < 1:
-            raise ValueError(f"groups {self.groups} do not add up to {self.grid_channels} channels")
+        if not self.middle or not self.last or min(self.first, *self.groups) < 1:
+            raise ValueError(f"groups {self.first}, {self.groups} hold an empty one")
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Sizes of the groups that have a flag."""
+        return self.middle + self.last
+
+    @property
+    def grid_channels(self) -> int:
+        """Channels of the grid."""
+        return self.first + sum(self.groups)
 
     def step_weights(self, step_index_B: Tensor) -> Tensor:
         """Position of step indices between ``STEP_KNOTS`` knots.
@@ -77,14 +90,6 @@ class PriorConfig:
         return (STEP_GAIN - (scaled[:, None] - knots).abs()).clamp(min=0).float()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prediction:
-    """Where each symbol is expected: integer-valued float32 tensors shaped like the symbols."""
-
-    mean: Tensor
-    table: Tensor
-
-
 def round_through(x: Tensor) -> Tensor:
     """Round half up; gradients pass as if nothing happened."""
     rounded = torch.floor(x + 0.5)
@@ -95,6 +100,11 @@ def table_scale(table: Tensor) -> Tensor:
     """Laplace scale whose rounded variable has the mean magnitude that defines the table."""
     magnitude = torch.exp2((table - MEDIAN_TABLE) / TABLES_PER_OCTAVE)
     return 0.5 / torch.asinh(0.5 / magnitude)
+
+
+def level_logit(level: Tensor) -> Tensor:
+    """Log odds of a flag coded at a level."""
+    return (level - MEDIAN_LEVEL) / LEVELS_PER_NAT
 
 
 class IntegerConvolution(nn.Module):
@@ -154,48 +164,45 @@ def _requantise(accumulator: Tensor, shift: int) -> Tensor:
 
 
 class _Stage(nn.Module):
-    """From known symbols and the shared context to mean and table of the next channels."""
+    """From known activities and the context to tables or levels of what is coded next."""
 
-    def __init__(self, known: int, config: PriorConfig, outputs: int) -> None:
+    def __init__(self, known: int, config: PriorConfig, outputs: int, start: float) -> None:
         super().__init__()
-        self.known = IntegerConvolution(known, config.hidden_width, 3) if known else None
-        self.context = IntegerConvolution(config.context_width, config.hidden_width, 1)
-        self.output = IntegerConvolution(config.hidden_width, 3 * outputs, 1)
+        width = config.hidden_width
+        self.known = IntegerConvolution(known, width, 3) if known else None
+        self.context = IntegerConvolution(config.context_width, width, 1)
+        self.hidden = IntegerConvolution(width, width, 1)
+        self.output = IntegerConvolution(width, outputs, 1)
         with torch.no_grad():
             self.output.weight.mul_(0.3)
-            self.output.bias.copy_(torch.tensor([0.5, 0.0, 4.3]).repeat_interleave(outputs))
+            self.output.bias.fill_(start)
 
-    def forward(self, context: Tensor, known: Tensor | None, reference: Tensor) -> Prediction:
+    def forward(self, context: Tensor, known: Tensor | None) -> Tensor:
         # Rounded before they are added, so that the sum is of small integers.
         hidden = round_through(self.context(context) * 2.0**-self.context.shift)
         if self.known is not None and known is not None:
             hidden = hidden + round_through(self.known(known) * 2.0**-self.known.shift)
         hidden = hidden.clamp(0, ACTIVATION_LIMIT)
-        output = round_through(self.output(hidden) * 2.0**-self.output.shift)
-        gate, mean, table = output.chunk(3, dim=1)
-        copied = round_through(gate.clamp(0, 16) * reference * (1 / 16))
-        return Prediction(
-            mean=copied + round_through(mean * 0.25),
-            table=round_through(table * 0.5).clamp(0, NUM_TABLES - 1),
-        )
+        hidden = _requantise(self.hidden(hidden), self.hidden.shift)
+        # Half of an activation's unit per table: tables are as fine as activations allow.
+        output = round_through(self.output(hidden) * 2.0 ** -(self.output.shift + 1))
+        return output.clamp(0, NUM_TABLES - 1)
 
 
 class IntegerPrior(nn.Module):
-    """Means and table indices of a clip's symbols, stage by stage."""
+    """Table and level indices of a clip's grid, stage by stage."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         self.config = config
-        first, width = config.groups[0], config.context_width
-        self.tile_context = IntegerConvolution(config.tile_channels + STEP_KNOTS + 1, width, 3)
-        self.tile_stage = _Stage(0, config, config.tile_channels)
-        inputs = config.grid_channels + config.tile_channels + STEP_KNOTS + 1
-        self.grid_context = IntegerConvolution(inputs, width, 3)
-        known = [0, first, *accumulate(config.groups[:-1])]
-        outputs = (first, *config.groups)
-        self.stages = nn.ModuleList(
-            _Stage(k, config, o) for k, o in zip(known, outputs, strict=True)
-        )
+        first, flags = config.first, len(config.groups)
+        self.reference = IntegerConvolution(1 + flags + STEP_KNOTS + 2, config.context_width, 3)
+        self.first_even = _Stage(0, config, first, 4.5)
+        self.first_odd = _Stage(first, config, first, 4.5)
+        self.flags_even = _Stage(first, config, flags, 3.0)
+        self.flags_odd = _Stage(first + flags, config, flags, 3.0)
+        self.middle = _Stage(first + flags, config, sum(config.middle), 3.6)
+        self.last = _Stage(first + flags + len(config.middle), config, sum(config.last), 3.4)
 
     def integers(self) -> dict[str, Tensor]:
         """All weights and biases as integers, by name."""
@@ -212,63 +219,77 @@ class IntegerPrior(nn.Module):
     def _layers(self) -> dict[str, IntegerConvolution]:
         return {n: m for n, m in self.named_modules() if isinstance(m, IntegerConvolution)}
 
-    def tiles(self, step: Tensor, reference: Tensor, is_inter: Tensor) -> Prediction:
-        """Prediction of the tile symbols.
+    def context(self, step: Tensor, gate: Tensor, reference: Tensor, is_inter: Tensor) -> Tensor:
+        """Features of each cell that do not depend on the grid to be coded.
 
         Args:
             step: ``(B, STEP_KNOTS)`` from ``PriorConfig.step_weights``.
-            reference: ``(B, C, h, w)`` tile symbols of the reference clip, zeros for a key clip.
+            gate: ``(B, 1, H, W)``, 1 where the reference is not used.
+            reference: ``(B, C, H, W)`` grid symbols of the reference clip, zeros for a key clip.
             is_inter: ``(B,)``, 1 where there is a reference clip, else 0.
         """
-        planes = _planes(step, is_inter, reference)
-        convolve = self.tile_context
-        context = _requantise(convolve(torch.cat((_enter(reference), planes), 1)), convolve.shift)
-        stage: Prediction = self.tile_stage(context, None, reference)
-        return stage
+        config, (height, width) = self.config, gate.shape[-2:]
+        planes = torch.cat((step, is_inter[:, None] * STEP_GAIN), 1)[:, :, None, None]
+        inputs = torch.cat(
+            (
+                _activity(reference, (config.first, *config.groups)),
+                planes.expand(-1, -1, height, width),
+                gate * STEP_GAIN,
+            ),
+            1,
+        )
+        return _requantise(self.reference(inputs), self.reference.shift)
 
-    def context(self, step: Tensor, tiles: Tensor, reference: Tensor, is_inter: Tensor) -> Tensor:
-        """Features of the grid shared by its stages; ``tiles`` are this clip's symbols."""
-        height, width = reference.shape[-2:]
-        tiles = _enter(tiles).repeat_interleave(TILE_CELLS, 2).repeat_interleave(TILE_CELLS, 3)
-        planes = _planes(step, is_inter, reference)
-        inputs = torch.cat((_enter(reference), tiles[..., :height, :width], planes), 1)
-        return _requantise(self.grid_context(inputs), self.grid_context.shift)
+    def first_tables(self, context: Tensor, symbols: Tensor) -> Tensor:
+        """Tables of the first group; odd cells are told from the ``symbols`` of even ones."""
+        even = even_cells(symbols)
+        seen = _enter(symbols) * even
+        tables: Tensor = torch.where(
+            even, self.first_even(context, None), self.first_odd(context, seen)
+        )
+        return tables
 
-    def channels(self, index: int) -> slice:
-        """Grid channels of a stage; the first two stages share a group."""
-        group = max(index - 1, 0)
-        start = sum(self.config.groups[:group])
-        return slice(start, start + self.config.groups[group])
+    def flag_levels(self, context: Tensor, symbols: Tensor, flags: Tensor) -> Tensor:
+        """Levels of the flags, from the first group; odd cells see the ``flags`` of even ones."""
+        even = even_cells(flags)
+        first = _enter(symbols)
+        seen = torch.cat((first, flags * even * STEP_GAIN), 1)
+        levels: Tensor = torch.where(
+            even, self.flags_even(context, first), self.flags_odd(context, seen)
+        )
+        return levels
 
-    def stage(self, index: int, context: Tensor, known: Tensor, reference: Tensor) -> Prediction:
-        """Prediction of one stage over all cells.
+    def middle_tables(self, context: Tensor, symbols: Tensor, flags: Tensor) -> Tensor:
+        """Tables of the middle groups, from the first group and all flags."""
+        seen = torch.cat((_enter(symbols), flags * STEP_GAIN), 1)
+        tables: Tensor = self.middle(context, seen)
+        return tables
 
-        Args:
-            index: 0 and 1 for the checkerboard halves of the first group, then the later groups.
-            context: from ``context``.
-            known: ``(B, C, H, W)`` grid symbols; only those of earlier stages are looked at.
-            reference: grid symbols of the reference clip.
-        """
-        first = self.config.groups[0]
-        channels = self.channels(index)
-        seen: Tensor | None = None
-        if index == 1:
-            seen = _enter(known[:, :first]) * even_cells(known)
-        elif index > 1:
-            seen = _enter(known[:, : channels.start])
-        prediction: Prediction = self.stages[index](context, seen, reference[:, channels])
-        return prediction
+    def last_tables(
+        self, context: Tensor, symbols: Tensor, flags: Tensor, middle: Tensor
+    ) -> Tensor:
+        """Tables of the last groups, from all before and the symbols of the middle groups."""
+        activity = _activity(middle, self.config.middle)
+        seen = torch.cat((_enter(symbols), flags * STEP_GAIN, activity), 1)
+        tables: Tensor = self.last(context, seen)
+        return tables
 
-    def grid(
-        self, step: Tensor, tiles: Tensor, grid: Tensor, reference: Tensor, is_inter: Tensor
-    ) -> Prediction:
-        """Prediction of all grid symbols at once, given all of them (encoder and training)."""
-        context = self.context(step, tiles, reference, is_inter)
-        parts = [self.stage(index, context, grid, reference) for index in range(len(self.stages))]
-        even = even_cells(grid)
-        means = [torch.where(even, parts[0].mean, parts[1].mean), *(p.mean for p in parts[2:])]
-        tables = [torch.where(even, parts[0].table, parts[1].table), *(p.table for p in parts[2:])]
-        return Prediction(mean=torch.cat(means, 1), table=torch.cat(tables, 1))
+    def split(self, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """First, middle and last groups of ``(..., C, H, W)``."""
+        config = self.config
+        sizes = (config.first, sum(config.middle), sum(config.last))
+        first, middle, last = torch.split_with_sizes(grid, sizes, -3)
+        return first, middle, last
+
+    def flags(self, grid: Tensor) -> Tensor:
+        """Which groups of each cell hold anything: 0 or 1, ``(B, groups, H, W)``."""
+        groups = torch.split_with_sizes(grid[:, self.config.first :], self.config.groups, 1)
+        return torch.cat([g.abs().amax(1, keepdim=True) for g in groups], 1).clamp(max=1)
+
+    def spread(self, flags: Tensor, groups: tuple[int, ...]) -> Tensor:
+        """Flags repeated for each channel of their groups."""
+        counts = torch.tensor(groups, device=flags.device)
+        return flags.repeat_interleave(counts, dim=1)
 
 
 def even_cells(grid: Tensor) -> Tensor:
@@ -278,13 +299,30 @@ def even_cells(grid: Tensor) -> Tensor:
     return ((rows + columns) % 2 == 0)[None, None]
 
 
-def _planes(step: Tensor, is_inter: Tensor, like: Tensor) -> Tensor:
-    values = torch.cat((step, is_inter[:, None] * STEP_GAIN), 1)
-    return values[:, :, None, None].expand(-1, -1, *like.shape[-2:])
+def neighbour_mean(means: Tensor) -> Tensor:
+    """Rounded mean of the four neighbours of each cell, integer arithmetic, int64.
+
+    What the averages of odd cells are coded around in a key clip, where even ones are known.
+    """
+    padded = F.pad(means.long(), (1, 1, 1, 1))
+    ones = F.pad(torch.ones_like(means[:1, :1]).long(), (1, 1, 1, 1))
+    total, count = (
+        x[..., :-2, 1:-1] + x[..., 2:, 1:-1] + x[..., 1:-1, :-2] + x[..., 1:-1, 2:]
+        for x in (padded, ones)
+    )
+    count = count.clamp(min=1)
+    return torch.div(2 * total + count, 2 * count, rounding_mode="floor")
 
 
 def _enter(symbols: Tensor) -> Tensor:
-    """Symbols as activations: a quarter each up to 8, an eighth of that beyond."""
-    size = symbols.abs()
-    size = torch.minimum(4 * size, 28 + round_through(size * 0.5)).clamp(max=ACTIVATION_LIMIT)
-    return torch.sign(symbols) * size
+    """Magnitudes as activations: 12 each up to 8, a quarter beyond."""
+    size = symbols.detach().abs()
+    return torch.minimum(12 * size, 72 + torch.floor(3 * size)).clamp(max=ACTIVATION_LIMIT)
+
+
+def _activity(symbols: Tensor, groups: tuple[int, ...]) -> Tensor:
+    """How much each group holds, as activations."""
+    parts = [
+        g.abs().sum(1, keepdim=True) for g in torch.split_with_sizes(symbols.detach(), groups, 1)
+    ]
+    return _enter(torch.cat(parts, 1) * 0.5)

@@ -1,15 +1,16 @@
 """Tubelet symbols of one clip <-> range coder bytes, with the learned prior.
 
-Encoder and decoder walk the same stages; each stage's means and scales depend only on integers that
-the decoder has by then. What a clip's scales are worth is its own affair: the clip starts with the
-table that codes best what the prior expects at each scale, which corrects a prior that is too sure
-or not sure enough of this clip for a few bytes.
+Encoder and decoder walk the same stages; each stage's tables depend only on integers that the
+decoder has by then. What a clip's tables are worth is its own affair: the clip starts with the
+table that codes best what the prior expects at each of them, which corrects a prior that is too
+sure or not sure enough of this clip for a few bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,66 +18,61 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypernet.bitstream.entropy import SymbolDecoder, SymbolEncoder
+from hypernet.bitstream.flags import flag_bits
 from hypernet.bitstream.tables import LAPLACE_SHAPE, NUM_SCALES, cost_table
-from hypernet.decoders.integer_prior import IntegerPrior, Prediction, even_cells
-from hypernet.errors import InvalidStream
+from hypernet.decoders.integer_prior import IntegerPrior, even_cells, neighbour_mean
+from hypernet.decoders.spectrum import spectrum
+from hypernet.errors import EncodeFailed, InvalidStream
 
 SCALE_BITS = 6
 TABLE_BITS = 10
+LEVEL_BITS = 6
 FIRST_TABLE = LAPLACE_SHAPE * NUM_SCALES
 MAX_SYMBOL = 1 << 20
-"""Beyond this float32 convolutions of symbols and means would no longer be exact integers."""
+"""Beyond this float32 convolutions of symbols would no longer be exact integers."""
 
-Symbols = Mapping[str, NDArray[np.int32]]
-_Exchange = Callable[["_Place", Prediction], NDArray[np.int32]]
+IntArray = NDArray[np.int32]
+Symbols = Mapping[str, IntArray]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Place:
-    """Which symbols of a tensor one stage covers."""
+class _Coder(Protocol):
+    """One side of the exchange: an encoder is given the values, a decoder finds them."""
 
-    name: str
-    channels: slice
-    where: NDArray[np.bool_]
+    def rows(self, values: IntArray) -> IntArray:
+        """Rows ``(C, N)``, each with one table of its own."""
+        ...
 
-    def of(self, symbols: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The covered symbols, flat."""
-        covered: NDArray[np.int32] = symbols[self.channels][self.where]
-        return covered
+    def flags(self, values: IntArray, levels: NDArray[np.uint16] | None = None) -> IntArray:
+        """Zeros and ones; without levels, one level for all."""
+        ...
+
+    def symbols(self, values: IntArray, tables: NDArray[np.uint16]) -> IntArray:
+        """Symbols, each with the clip's own version of its table."""
+        ...
 
 
 def encode_clip(
     prior: IntegerPrior, step_index: int, symbols: Symbols, reference: Symbols | None
 ) -> bytes:
-    """Code the ``tiles`` and the ``grid`` of a clip.
+    """Code the ``motion``, ``gate``, ``tiles`` and ``grid`` of a clip.
 
     Args:
         prior: of the decode file.
-        step_index: quantisation step of the segment, on the stream's grid.
+        step_index: quantisation step of the grid, on the stream's grid.
         symbols: int32 ``(C, h, w)`` by name.
-        reference: symbols of an earlier clip of the same size, None for a key clip.
+        reference: symbols of another clip of the same size, None for a key clip.
 
     Raises:
-        InvalidStream: a symbol is too large to be coded.
+        EncodeFailed: a symbol is too large to be coded.
     """
     if max(int(np.abs(values).max(initial=0)) for values in symbols.values()) > MAX_SYMBOL:
-        raise InvalidStream(f"a symbol exceeds {MAX_SYMBOL}: use a larger step")
-    stages: list[tuple[NDArray[np.int32], NDArray[np.uint16]]] = []
-
-    def exchange(place: _Place, prediction: Prediction) -> NDArray[np.int32]:
-        mean, scale = _split(prediction, place)
-        values = place.of(symbols[place.name])
-        stages.append((values - mean, scale))
-        return values
-
-    shapes = {name: values.shape for name, values in symbols.items()}
-    _walk(prior, step_index, shapes, reference, exchange)
-    encoder = SymbolEncoder()
-    tables = _best_tables(stages)
-    _encode_tables(encoder, tables, np.concatenate([scale for _, scale in stages]))
-    for residual, scale in stages:
-        encoder.encode(residual, tables[scale])
-    return encoder.finish()
+        raise EncodeFailed(f"a symbol exceeds {MAX_SYMBOL}: use a lower quality")
+    known = _Known(prior=prior, step_index=step_index, reference=reference)
+    survey = _Survey()
+    _walk(known, survey, symbols)
+    writer = _Writer(survey.best_tables())
+    _walk(known, writer, symbols)
+    return writer.encoder.finish()
 
 
 def decode_clip(
@@ -85,99 +81,246 @@ def decode_clip(
     data: bytes,
     shapes: Mapping[str, tuple[int, ...]],
     reference: Symbols | None,
-) -> dict[str, NDArray[np.int32]]:
+) -> dict[str, IntArray]:
     """The symbols that ``encode_clip`` was given with the same arguments.
 
     Raises:
         InvalidStream: the data cannot come from an encoder.
     """
-    decoder = SymbolDecoder(data)
-    tables = _decode_tables(decoder)
-
-    def exchange(place: _Place, prediction: Prediction) -> NDArray[np.int32]:
-        mean, scale = _split(prediction, place)
-        values = mean + decoder.decode(tables[scale], scale.size).astype(np.int64)
-        if values.size and int(np.abs(values).max()) > MAX_SYMBOL:
-            raise InvalidStream(f"{place.name}: a symbol exceeds {MAX_SYMBOL}")
-        return values.astype(np.int32)
-
-    symbols = _walk(prior, step_index, shapes, reference, exchange)
-    decoder.finish()
+    reader = _Reader(SymbolDecoder(data))
+    absent = {name: np.zeros(shape, np.int32) for name, shape in shapes.items()}
+    known = _Known(prior=prior, step_index=step_index, reference=reference)
+    symbols = _walk(known, reader, absent)
+    reader.decoder.finish()
     return symbols
 
 
-def _best_tables(
-    stages: Sequence[tuple[NDArray[np.int32], NDArray[np.uint16]]],
-) -> NDArray[np.uint16]:
-    """The table that codes a clip's residuals in fewest bits, for each scale of the prior."""
-    costs = cost_table()
-    tables = np.arange(NUM_SCALES, dtype=np.uint16) + np.uint16(FIRST_TABLE)
-    sizes = np.concatenate([np.abs(residual) for residual, _ in stages]).clip(max=len(costs) - 1)
-    scales = np.concatenate([scale for _, scale in stages])
-    for scale in np.unique(scales):
-        counts = np.bincount(sizes[scales == scale])
-        tables[scale] = np.argmin(counts @ costs[: len(counts)])
-    return tables
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _ClipTables:
+    """The clip's own table for each table of the prior between ``first`` and ``last``."""
+
+    first: int
+    last: int
+    tables: NDArray[np.uint16]
 
 
-def _encode_tables(
-    encoder: SymbolEncoder, tables: NDArray[np.uint16], scales: NDArray[np.uint16]
-) -> None:
-    """Tables of the scales that occur, as one range."""
-    first, last = int(scales.min()), int(scales.max())
-    encoder.encode_bits(first, SCALE_BITS)
-    encoder.encode_bits(last, SCALE_BITS)
-    for table in tables[first : last + 1]:
-        encoder.encode_bits(int(table), TABLE_BITS)
+class _Survey:
+    """Collects what would be coded with which table."""
 
+    def __init__(self) -> None:
+        self._seen: list[tuple[IntArray, NDArray[np.uint16]]] = []
 
-def _decode_tables(decoder: SymbolDecoder) -> NDArray[np.uint16]:
-    tables = np.full(NUM_SCALES, FIRST_TABLE, dtype=np.uint16)
-    first, last = decoder.decode_bits(SCALE_BITS), decoder.decode_bits(SCALE_BITS)
-    for scale in range(first, last + 1):
-        tables[scale] = decoder.decode_bits(TABLE_BITS)
-    return tables
+    def rows(self, values: IntArray) -> IntArray:
+        return values
 
+    def flags(
+        self,
+        values: IntArray,
+        levels: NDArray[np.uint16] | None = None,  # noqa: ARG002 - part of the protocol
+    ) -> IntArray:
+        return values
 
-def _split(prediction: Prediction, place: _Place) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
-    """Means and scale indices of the covered symbols, flat."""
-    mean = prediction.mean[0].cpu().numpy()[place.where].astype(np.int32)
-    return mean, prediction.table[0].cpu().numpy()[place.where].astype(np.uint16)
+    def symbols(self, values: IntArray, tables: NDArray[np.uint16]) -> IntArray:
+        self._seen.append((values, tables))
+        return values
 
-
-def _walk(
-    prior: IntegerPrior,
-    step_index: int,
-    shapes: Mapping[str, tuple[int, ...]],
-    reference: Symbols | None,
-    exchange: _Exchange,
-) -> dict[str, NDArray[np.int32]]:
-    """Visit every symbol once, in wire order."""
-    device = prior.grid_context.weight.device
-    step = prior.config.step_weights(torch.tensor([step_index], device=device))
-    is_inter = torch.tensor([0.0 if reference is None else 1.0], device=device)
-    tiles_before, grid_before = (
-        _plane(np.zeros(shapes[name], np.int32) if reference is None else reference[name], device)
-        for name in ("tiles", "grid")
-    )
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        at_tiles = prior.tiles(step, tiles_before, is_inter)
-        place = _Place(
-            name="tiles", channels=slice(None), where=np.ones(shapes["tiles"], dtype=bool)
+    def best_tables(self) -> _ClipTables:
+        """What codes the clip in fewest bits."""
+        costs = cost_table()
+        sizes = np.abs(np.concatenate([values for values, _ in self._seen])).clip(
+            max=len(costs) - 1
         )
-        tiles = exchange(place, at_tiles).reshape(shapes["tiles"])
-        grid = np.zeros(shapes["grid"], np.int32)
-        context = prior.context(step, _plane(tiles, device), grid_before, is_inter)
-        even = even_cells(grid_before)[0].cpu().numpy()
-        for index in range(len(prior.stages)):
-            prediction = prior.stage(index, context, _plane(grid, device), grid_before)
-            half = {0: even, 1: ~even}.get(index, np.ones_like(even))
-            channels = prior.channels(index)
-            where = np.broadcast_to(half, grid[channels].shape)
-            place = _Place(name="grid", channels=channels, where=where)
-            grid[channels][where] = exchange(place, prediction)
-    return {"tiles": tiles, "grid": grid}
+        tables = np.concatenate([tables for _, tables in self._seen])
+        best = _own_tables()
+        for table in np.unique(tables):
+            counts = np.bincount(sizes[tables == table])
+            best[table] = np.argmin(counts @ costs[: len(counts)])
+        return _ClipTables(first=int(tables.min()), last=int(tables.max()), tables=best)
 
 
-def _plane(symbols: NDArray[np.int32], device: torch.device) -> Tensor:
+class _Writer:
+    """Writes to a range coder stream."""
+
+    def __init__(self, tables: _ClipTables) -> None:
+        self.encoder = SymbolEncoder()
+        self._tables = tables.tables
+        self.encoder.encode_bits(tables.first, SCALE_BITS)
+        self.encoder.encode_bits(tables.last, SCALE_BITS)
+        for table in tables.tables[tables.first : tables.last + 1]:
+            self.encoder.encode_bits(int(table), TABLE_BITS)
+
+    def rows(self, values: IntArray) -> IntArray:
+        costs = cost_table()
+        for row in values:
+            counts = np.bincount(np.abs(row).clip(max=len(costs) - 1))
+            table = int(np.argmin(counts @ costs[: len(counts)]))
+            self.encoder.encode_bits(table, TABLE_BITS)
+            self.encoder.encode(row, table)
+        return values
+
+    def flags(self, values: IntArray, levels: NDArray[np.uint16] | None = None) -> IntArray:
+        if levels is None:
+            ones = np.array([values.size - values.sum(), values.sum()])
+            level = int(np.argmin(flag_bits() @ ones))
+            self.encoder.encode_bits(level, LEVEL_BITS)
+            levels = np.full(values.size, level, np.uint16)
+        self.encoder.encode_flags(values, levels)
+        return values
+
+    def symbols(self, values: IntArray, tables: NDArray[np.uint16]) -> IntArray:
+        self.encoder.encode(values, self._tables[tables])
+        return values
+
+
+class _Reader:
+    """Reads what ``_Writer`` wrote; of the values it is given only the shapes count."""
+
+    def __init__(self, decoder: SymbolDecoder) -> None:
+        self.decoder = decoder
+        first, last = decoder.decode_bits(SCALE_BITS), decoder.decode_bits(SCALE_BITS)
+        self._tables = _own_tables()
+        for table in range(first, last + 1):
+            self._tables[table] = decoder.decode_bits(TABLE_BITS)
+
+    def rows(self, values: IntArray) -> IntArray:
+        rows = [
+            self.decoder.decode(self.decoder.decode_bits(TABLE_BITS), row.size) for row in values
+        ]
+        return np.stack(rows)
+
+    def flags(self, values: IntArray, levels: NDArray[np.uint16] | None = None) -> IntArray:
+        if levels is None:
+            levels = np.full(values.size, self.decoder.decode_bits(LEVEL_BITS), np.uint16)
+        return self.decoder.decode_flags(levels)
+
+    def symbols(self, values: IntArray, tables: NDArray[np.uint16]) -> IntArray:
+        found = self.decoder.decode(self._tables[tables], values.size)
+        if found.size and int(np.abs(found).max()) > MAX_SYMBOL:
+            raise InvalidStream(f"a symbol exceeds {MAX_SYMBOL}")
+        return found
+
+
+def _own_tables() -> NDArray[np.uint16]:
+    return np.arange(NUM_SCALES, dtype=np.uint16) + np.uint16(FIRST_TABLE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Known:
+    """What both sides know before the first symbol."""
+
+    prior: IntegerPrior
+    step_index: int
+    reference: Symbols | None
+
+
+def _walk(known: _Known, coder: _Coder, symbols: Symbols) -> dict[str, IntArray]:
+    """Visit every symbol once, in wire order."""
+    reference = known.reference
+    motion = _walk_motion(coder, symbols["motion"], is_inter=reference is not None)
+    gate = np.zeros(symbols["gate"].shape, np.int32)
+    if reference is not None:
+        gate = coder.flags(symbols["gate"].ravel()).reshape(gate.shape)
+    tiles = _walk_tiles(coder, symbols["tiles"], reference)
+    with torch.inference_mode():
+        grid = _walk_grid(known, coder, gate, symbols["grid"])
+    return {"motion": motion, "gate": gate, "tiles": tiles, "grid": grid}
+
+
+def _walk_motion(coder: _Coder, motion: IntArray, *, is_inter: bool) -> IntArray:
+    """Each value as its difference to the one on the left, the first column to the one above."""
+    channels, rows, columns = motion.shape
+    sent = channels if is_inter else channels // 2
+    differences = np.diff(motion[:sent], axis=2, prepend=0)
+    differences[:, :, 0] = np.diff(motion[:sent, :, 0], axis=1, prepend=0)
+    coded = coder.rows(differences.reshape(sent, -1)).reshape(sent, rows, columns).astype(np.int64)
+    coded[:, :, 0] = np.cumsum(coded[:, :, 0], axis=1)
+    found = np.zeros((channels, rows, columns), np.int32)
+    found[:sent] = _checked(np.cumsum(coded, axis=2))
+    return found
+
+
+def _walk_tiles(coder: _Coder, tiles: IntArray, reference: Symbols | None) -> IntArray:
+    """Each value as its difference to the reference clip's."""
+    before = np.zeros_like(tiles) if reference is None else reference["tiles"]
+    rows = coder.rows((tiles - before).reshape(len(tiles), -1))
+    return _checked(rows.reshape(tiles.shape).astype(np.int64) + before)
+
+
+def _checked(values: NDArray[np.int64]) -> IntArray:
+    if values.size and int(np.abs(values).max()) > MAX_SYMBOL:
+        raise InvalidStream(f"a symbol exceeds {MAX_SYMBOL}")
+    return values.astype(np.int32)
+
+
+def _walk_grid(known: _Known, coder: _Coder, gate: IntArray, symbols: IntArray) -> IntArray:
+    prior, reference = known.prior, known.reference
+    config, device = prior.config, prior.reference.weight.device
+    channels, height, width = symbols.shape
+    before = np.zeros_like(symbols) if reference is None else reference["grid"]
+    context = prior.context(
+        config.step_weights(torch.tensor([known.step_index], device=device)),
+        _plane(gate, device),
+        _plane(before, device),
+        torch.tensor([float(reference is not None)], device=device),
+    )
+    even = even_cells(context)[0].cpu().numpy()
+    odd = ~even
+
+    first = np.zeros((config.first, height, width), np.int32)
+    given = symbols[: config.first]
+    for half in (even, odd):
+        tables = _tables(prior.first_tables(context, _plane(first, device)))
+        where = np.broadcast_to(half, first.shape)
+        mean = np.zeros_like(first)
+        if half is odd and reference is None:
+            means = spectrum(channels).means
+            mean[list(means)] = _neighbours(first[list(means)])
+        found = coder.symbols((given - mean)[where], tables[where])
+        first[where] = _checked(found.astype(np.int64) + mean[where])
+
+    at_first = _plane(first, device)
+    flags = np.zeros((len(config.groups), height, width), np.int32)
+    given = prior.flags(_plane(symbols, device))[0].to(torch.int32).cpu().numpy()
+    for half in (even, odd):
+        levels = _tables(prior.flag_levels(context, at_first, _plane(flags, device)))
+        where = np.broadcast_to(half, flags.shape)
+        flags[where] = coder.flags(given[where], levels[where])
+
+    at_flags = _plane(flags, device)
+    split = config.first + sum(config.middle)
+    middle = _flagged(
+        coder,
+        symbols[config.first : split],
+        _tables(prior.middle_tables(context, at_first, at_flags)),
+        np.repeat(flags[: len(config.middle)], config.middle, axis=0),
+    )
+    last = _flagged(
+        coder,
+        symbols[split:],
+        _tables(prior.last_tables(context, at_first, at_flags, _plane(middle, device))),
+        np.repeat(flags[len(config.middle) :], config.last, axis=0),
+    )
+    return np.concatenate((first, middle, last))
+
+
+def _flagged(
+    coder: _Coder, given: IntArray, tables: NDArray[np.uint16], flags: IntArray
+) -> IntArray:
+    where = flags.astype(bool)
+    found = np.zeros_like(given)
+    found[where] = coder.symbols(given[where], tables[where])
+    return found
+
+
+def _neighbours(means: IntArray) -> IntArray:
+    around = neighbour_mean(torch.from_numpy(means)[None])[0]
+    mean: IntArray = around.numpy().astype(np.int32)
+    return mean
+
+
+def _tables(tables: Tensor) -> NDArray[np.uint16]:
+    return tables[0].cpu().numpy().astype(np.uint16)
+
+
+def _plane(symbols: IntArray, device: torch.device) -> Tensor:
     return torch.from_numpy(symbols).to(device, torch.float32)[None]

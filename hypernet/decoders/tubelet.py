@@ -1,13 +1,14 @@
-"""Tubelet decoder: a grid of weights plus, per tile, gains and motion of a small network.
+"""Tubelet decoder: motion, gains and a grid of weights per clip; small shipped kernels.
 
-After NeRV-Enc (arXiv 2409.19429) and TeCoNeRV (arXiv 2602.16711): a predicted part and a shipped
-part make one small network per clip. Here the first feature map itself is predicted (``grid``) and
-each 64-pixel tile carries a vector (``tiles``) that becomes per-channel gains of the shipped
-kernels, what the grid departs from, and the motion of the tile. All three are interpolated between
-tile centres and every layer is a convolution over the whole frame, so no tile border can show.
+After NeRV-Enc (arXiv 2409.19429) and TeCoNeRV (arXiv 2602.16711): what is predicted and what is
+shipped make one small network per clip. The first layer is a transposed convolution whose kernels
+are shipped and whose input, the ``grid``, is sent; it paints the departure from a picture: mid-grey
+for a key clip, else the nearest frame of another clip, moved. The second layer moves the result
+along ``motion``. The last two restore it, with gains that each 64-pixel tile carries (``tiles``).
+Motion and gains are interpolated between their centres and the restoring layers run over the whole
+frame, so no tile border can show.
 
-Training starts from a plain cosine transform (``colour``), to which the network adds; it learns
-several times faster than from random kernels.
+Training starts from cosine patterns, which invert the transform that the predictor starts from.
 """
 
 from __future__ import annotations
@@ -21,25 +22,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypernet.decoders.spectrum import (
+    CHROMA_CELL,
+    CLIP_FRAMES,
+    GRID_CELL,
+    MAX_CHANNELS,
+    Spectrum,
+    colour_matrix,
+    spectrum,
+)
+from hypernet.decoders.warp import dense_field, field_size, halved, sample
 from hypernet.errors import MissingDecodeFile
 from hypernet.weights import ClipShape, WeightSpec
 
-GRID_CELL = 16
-"""Pixels along each side of a grid cell."""
 TILE_CELLS = 4
 """Grid cells along each side of a tile."""
-CLIP_FRAMES = 8
-"""Frames that the temporal kernels span."""
-MAX_CHANNELS = 384
-MOTION_TERMS = 4
-"""Velocity and acceleration, each with x and y."""
-COLOUR_SIDE = 8
-"""Colours along each side of a cell: averages of 2x2 pixels."""
-COLOUR_VALUES = CLIP_FRAMES * 3 * COLOUR_SIDE**2
-"""Temporal spectrum of the colours of a cell."""
-MAX_MOTION = 64.0
-MOTION_SCALE = 8.0
-"""Pixels of displacement at the ends of the clip for a predicted velocity of one."""
+QUARTER_PLANES = 24
+"""Luma in 4x4 and two colour differences in 2x2 pixels, per quarter-size pixel."""
+KERNEL_SCALE = 1 / 16
+"""Of the painting kernels, so that stored values and their updates are near one."""
+MAX_WIDTH = 128
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,64 +49,60 @@ class TubeletConfig:
     """Sizes of the tubelet decoder; goes on the wire.
 
     Attributes:
-        grid_channels: values sent per 16x16-pixel cell of a clip.
-        tile_channels: values sent per 64x64-pixel tile of a clip.
-        trunk_width: channels at 1/8 resolution, computed once per clip.
-        canvas_width: channels at 1/2 resolution that are moved along the motion.
-        frame_width: channels at 1/8 resolution, computed per frame.
-        detail_width: channels at 1/4 resolution, computed per frame.
-        head_width: channels at 1/4 resolution before the last convolution.
+        grid_channels: values per 16x16-pixel cell of a clip, nearly all of them zero.
+        tile_channels: values per 64x64-pixel tile of a clip.
+        width: channels of the restoring layers, at 1/4 resolution.
     """
 
-    grid_channels: int = 128
-    tile_channels: int = 48
-    trunk_width: int = 56
-    canvas_width: int = 6
-    frame_width: int = 32
-    detail_width: int = 16
-    head_width: int = 32
+    grid_channels: int = 784
+    tile_channels: int = 12
+    width: int = 24
 
     def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
+        limits = {"grid_channels": MAX_CHANNELS, "tile_channels": MAX_WIDTH, "width": MAX_WIDTH}
+        for name, limit in limits.items():
             value = getattr(self, name)
-            if not 1 <= value <= MAX_CHANNELS:
-                raise ValueError(f"{name} is {value}, not in 1..{MAX_CHANNELS}")
+            if not 1 <= value <= limit:
+                raise ValueError(f"{name} is {value}, not in 1..{limit}")
+        if self.grid_channels < 64:
+            raise ValueError(f"grid_channels is {self.grid_channels}, not at least 64")
 
 
 def base_shapes(config: TubeletConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the shipped kernels, in file order."""
-    trunk, canvas, frame = config.trunk_width, 4 * config.canvas_width, config.frame_width
-    detail, head = config.detail_width, config.head_width
-    kernels = {
-        "lift": (config.grid_channels, config.tile_channels, 1, 1),
-        "stem": (4 * trunk, config.grid_channels, 1, 1),
-        "gains": (3 * trunk + MOTION_TERMS, config.tile_channels, 1, 1),
-        "trunk_in": (trunk, trunk, 3, 3),
-        "trunk_out": (trunk, trunk, 3, 3),
-        "motion": (MOTION_TERMS, trunk, 1, 1),
-        "canvas_in": (4 * canvas, trunk, 1, 1),
-        "canvas_out": (canvas, canvas, 1, 1),
-        "frame_in": (CLIP_FRAMES * frame, trunk, 1, 1),
-        "frame_mid": (frame, frame, 3, 3),
-        "frame_out": (4 * detail, frame, 1, 1),
-        "head_in": (head, canvas + detail, 1, 1),
-        "head_out": (48, head + 12, 3, 3),
-        "colour": (COLOUR_VALUES, config.grid_channels, 1, 1),
+    patterns = spectrum(config.grid_channels)
+    width = config.width
+    return {
+        "time": (CLIP_FRAMES, CLIP_FRAMES),
+        "luma": (GRID_CELL**2, patterns.luma_patterns),
+        "chroma": (CHROMA_CELL**2, patterns.chroma_patterns),
+        "gains.weight": (2 * width, config.tile_channels, 1, 1),
+        "gains.bias": (2 * width,),
+        "restore_in.weight": (width, QUARTER_PLANES, 3, 3),
+        "restore_in.bias": (width,),
+        "restore_out.weight": (48, width + QUARTER_PLANES, 1, 1),
+        "restore_out.bias": (48,),
     }
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, shape in kernels.items():
-        shapes[f"{name}.weight"] = shape
-        shapes[f"{name}.bias"] = shape[:1]
-    return shapes
 
 
-def temporal_cosines(times_N: Tensor) -> Tensor:
-    """Values of the temporal cosine patterns at given times: ``(N, CLIP_FRAMES)``."""
-    frequencies = torch.arange(CLIP_FRAMES, device=times_N.device)
-    angles = torch.outer(2 * times_N + 1, frequencies) * (math.pi / (2 * CLIP_FRAMES))
-    gains = torch.full((CLIP_FRAMES,), 0.5, device=times_N.device)
-    gains[0] = math.sqrt(0.125)
-    return torch.cos(angles) * gains
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipWeights:
+    """Weights of a batch of clips, and the pictures that they depart from.
+
+    Attributes:
+        motion: ``(B, 4, h, w)`` per 32-pixel square: displacement in pixels of the last frame
+            against the middle of the clip (x, y), then of the reference picture.
+        gate: ``(B, 1, rows, cols)`` per cell: 0 departs from the reference, 1 from mid-grey.
+        tiles: ``(B, tile_channels, h, w)``.
+        grid: ``(B, grid_channels, rows, cols)``.
+        reference: ``(B, 3, rows * 16, cols * 16)`` RGB, None for key clips.
+    """
+
+    motion: Tensor
+    gate: Tensor
+    tiles: Tensor
+    grid: Tensor
+    reference: Tensor | None = None
 
 
 def grid_size(height: int, width: int) -> tuple[int, int]:
@@ -123,43 +121,99 @@ def clip_phase(times_N: Tensor) -> Tensor:
     return 2 * times_N / (CLIP_FRAMES - 1) - 1
 
 
-def render_clips(
-    base: Mapping[str, Tensor], grid_BCHW: Tensor, tiles_BCHW: Tensor, times_N: Tensor
-) -> Tensor:
+def planes_of(rgb_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Luma ``(B, 1, H, W)`` and colour differences ``(B, 2, H/2, W/2)``, zero for mid-grey."""
+    colours = F.conv2d(rgb_BCHW - 0.5, colour_matrix().to(rgb_BCHW)[:, :, None, None])
+    return colours[:, :1], F.avg_pool2d(colours[:, 1:], 2)
+
+
+def departure_point(weights: ClipWeights) -> tuple[Tensor, Tensor] | None:
+    """Planes that the grid is added to: the moved reference where the gate lets it through."""
+    if weights.reference is None:
+        return None
+    luma, chroma = planes_of(weights.reference)
+    field = dense_field(weights.motion[:, 2:], *luma.shape[-2:])
+    gate = 1 - weights.gate.clamp(0, 1)
+    open_luma = gate.repeat_interleave(GRID_CELL, 2).repeat_interleave(GRID_CELL, 3)
+    open_chroma = gate.repeat_interleave(CHROMA_CELL, 2).repeat_interleave(CHROMA_CELL, 3)
+    return (
+        sample(luma, field, "bicubic") * open_luma,
+        sample(chroma, halved(field), "bicubic") * open_chroma,
+    )
+
+
+def paint(
+    base: Mapping[str, Tensor], grid_BCHW: Tensor, times_N: Tensor, patterns: Spectrum
+) -> tuple[Tensor, Tensor]:
+    """The first layer: luma ``(B, N, H, W)`` and colour differences ``(B, N, 2, H/2, W/2)``."""
+    frames = times_N.shape[0]
+    dense = patterns.scatter(grid_BCHW)
+    batch, _, _, rows, columns = dense.shape
+    mix = time_kernel(base["time"], times_N)
+    mixed = torch.matmul(mix, dense.flatten(2)).view(batch * frames, -1, rows, columns)
+    sizes = (patterns.luma_patterns, 2 * patterns.chroma_patterns)
+    luma, chroma = torch.split_with_sizes(mixed, sizes, 1)
+    luma = F.conv2d(luma, base["luma"][..., None, None] * KERNEL_SCALE)
+    chroma = chroma.reshape(2 * batch * frames, -1, rows, columns)
+    chroma = F.conv2d(chroma, base["chroma"][..., None, None] * KERNEL_SCALE)
+    luma = F.pixel_shuffle(luma, GRID_CELL).view(batch, frames, *_scaled(rows, columns, GRID_CELL))
+    chroma = F.pixel_shuffle(chroma, CHROMA_CELL)
+    return luma, chroma.view(batch, frames, 2, *_scaled(rows, columns, CHROMA_CELL))
+
+
+def time_kernel(time_TK: Tensor, times_N: Tensor) -> Tensor:
+    """Temporal patterns at given times ``(N, 8)``, linear between frames."""
+    knots = torch.arange(CLIP_FRAMES, device=times_N.device)
+    return (1 - (times_N[:, None] - knots).abs()).clamp(min=0) @ time_TK
+
+
+def move(
+    motion_B2hw: Tensor, luma_BNHW: Tensor, chroma_BNCHW: Tensor, times_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The second layer: both planes of each frame moved along the motion; frames on axis 0."""
+    height, width = luma_BNHW.shape[-2:]
+    luma, chroma = luma_BNHW.flatten(0, 1)[:, None], chroma_BNCHW.flatten(0, 1)
+    if not motion_B2hw.any():
+        return luma, chroma
+    field = dense_field(motion_B2hw, height, width)
+    phase = clip_phase(times_N).view(1, -1, 1, 1, 1)
+    # What moves right is found to the left.
+    fields = (-phase * field[:, None]).flatten(0, 1)
+    return sample(luma, fields), sample(chroma, halved(fields))
+
+
+def restore(base: Mapping[str, Tensor], tiles_BCHW: Tensor, luma: Tensor, chroma: Tensor) -> Tensor:
+    """The last two layers: planes to RGB ``(B * N, 3, H, W)``."""
+    planes = torch.cat((F.pixel_unshuffle(luma, 4), F.pixel_unshuffle(chroma, 2)), 1)
+    frames = planes.shape[0] // tiles_BCHW.shape[0]
+    gains = F.conv2d(tiles_BCHW, base["gains.weight"], base["gains.bias"])
+    gains = F.interpolate(
+        gains, scale_factor=TILE_CELLS * GRID_CELL // 4, mode="bilinear", align_corners=False
+    )
+    gains = gains[..., : planes.shape[-2], : planes.shape[-1]].repeat_interleave(frames, 0)
+    gain, shift = gains.chunk(2, 1)
+    hidden = F.conv2d(planes, base["restore_in.weight"], base["restore_in.bias"], padding=1)
+    hidden = F.leaky_relu(torch.addcmul(shift, hidden, 1 + gain), 0.1)
+    rgb = F.conv2d(
+        torch.cat((planes, hidden), 1), base["restore_out.weight"], base["restore_out.bias"]
+    )
+    return F.pixel_shuffle(rgb, 4)
+
+
+def render_clips(base: Mapping[str, Tensor], weights: ClipWeights, times_N: Tensor) -> Tensor:
     """Frames of several clips: ``frames_BNCHW``, RGB, not clamped, multiples of 16 pixels.
 
     Args:
         base: the shipped kernels of ``base_shapes``.
-        grid_BCHW: weights per 16x16-pixel cell.
-        tiles_BCHW: weights per 64x64-pixel tile; covers at least the grid.
+        weights: of the clips.
         times_N: frame positions in ``[0, CLIP_FRAMES)``.
     """
-    grid = grid_BCHW + lift_tiles(base, tiles_BCHW, *grid_BCHW.shape[-2:])
-    features, motion = _trunk(base, grid, tiles_BCHW)
-    canvas = _canvas(base, features)
-    moved = _move(canvas, motion, times_N)
-    detail = _details(base, features, times_N)
-    head = torch.cat((F.pixel_unshuffle(moved, 2).to(detail.dtype), detail), dim=1)
-    head = _activate(_convolve(base, "head_in", head))
-    head = torch.cat((head, _colour(base, grid, times_N)), dim=1)
-    # Zeros beyond the border would darken it.
-    head = F.pad(head, (1, 1, 1, 1), mode="replicate")
-    frames = F.conv2d(head, base["head_out.weight"], base["head_out.bias"])
-    frames = F.pixel_shuffle(frames, 4)
-    return torch.unflatten(frames, 0, (grid_BCHW.shape[0], -1))
-
-
-def lift_tiles(base: Mapping[str, Tensor], tiles_BCHW: Tensor, rows: int, columns: int) -> Tensor:
-    """What the tiles say about each grid cell; the grid that is sent is the departure from it.
-
-    The predictor subtracts exactly this, hence float32 always.
-    """
-    with torch.autocast(tiles_BCHW.device.type, enabled=False):
-        lifted = _convolve(base, "lift", tiles_BCHW)
-        lifted = F.interpolate(
-            lifted, scale_factor=TILE_CELLS, mode="bilinear", align_corners=False
-        )
-    return lifted[..., :rows, :columns]
+    luma, chroma = paint(base, weights.grid, times_N, spectrum(weights.grid.shape[1]))
+    start = departure_point(weights)
+    if start is not None:
+        luma, chroma = luma + start[0], chroma + start[1][:, None]
+    luma, chroma = move(weights.motion[:, :2], luma, chroma, times_N)
+    return torch.unflatten(restore(base, weights.tiles, luma, chroma), 0, (-1, len(times_N)))
 
 
 class Tubelet:
@@ -185,13 +239,15 @@ class Tubelet:
         self._base = base
 
     def weight_specs(self) -> tuple[WeightSpec, ...]:
-        """The tile vectors, then the grid."""
-        rows, columns = grid_size(self.clip.height, self.clip.width)
-        tile_rows, tile_columns = tile_size(self.clip.height, self.clip.width)
+        """Motion, gate, tile vectors, grid."""
+        height, width = self.clip.height, self.clip.width
+        rows, columns = grid_size(height, width)
         config = self.config
         return (
+            WeightSpec(name="motion", shape=(4, *field_size(height, width)), init_std=1.0),
+            WeightSpec(name="gate", shape=(1, rows, columns), init_std=0.0),
             WeightSpec(
-                name="tiles", shape=(config.tile_channels, tile_rows, tile_columns), init_std=0.1
+                name="tiles", shape=(config.tile_channels, *tile_size(height, width)), init_std=0.1
             ),
             WeightSpec(name="grid", shape=(config.grid_channels, rows, columns), init_std=1.0),
         )
@@ -199,108 +255,47 @@ class Tubelet:
     def render(self, weights: Mapping[str, Tensor], times_N: Tensor) -> Tensor:
         """Frames at the given times, see ``hypernet.decoders.base.Decoder``.
 
+        ``weights`` of a clip that is coded against another hold its nearest frame as ``reference``:
+        ``(3, height, width)``, RGB.
+
         Raises:
             MissingDecodeFile: the decoder was made without shipped kernels.
         """
         if self._base is None:
             raise MissingDecodeFile("a tubelet stream needs its decode file to be rendered")
-        frames = render_clips(self._base, weights["grid"][None], weights["tiles"][None], times_N)[0]
+        reference = weights.get("reference")
+        batch = ClipWeights(
+            motion=weights["motion"][None],
+            gate=weights["gate"][None],
+            tiles=weights["tiles"][None],
+            grid=weights["grid"][None],
+            reference=None if reference is None else whole_cells(reference[None]),
+        )
+        frames = render_clips(self._base, batch, times_N)[0]
         return frames[..., : self.clip.height, : self.clip.width].clamp(0.0, 1.0)
 
     def multiply_adds_per_pixel(self) -> float:
-        """Of one frame rendered alone; frames of one clip share about half of it."""
-        cells_per_pixel = {"stem": 1 / 256, "colour": 1 / 256, "gains": 1 / 4096, "lift": 1 / 4096}
-        quarter = {"canvas_out", "head_in", "head_out"}
-        total = 0.0
-        for name, shape in base_shapes(self.config).items():
-            layer, kind = name.split(".")
-            if kind == "weight":
-                frames = CLIP_FRAMES if layer in {"frame_in", "colour"} else 1
-                area = cells_per_pixel.get(layer, 1 / 16 if layer in quarter else 1 / 64)
-                total += math.prod(shape) * area / frames
-        return total
+        """Of one frame rendered alone."""
+        patterns = spectrum(self.config.grid_channels)
+        shapes = base_shapes(self.config)
+        paint_time = CLIP_FRAMES * patterns.patterns / GRID_CELL**2
+        paint_space = math.prod(shapes["luma"]) + 2 * math.prod(shapes["chroma"])
+        restoring = math.prod(shapes["restore_in.weight"]) + math.prod(shapes["restore_out.weight"])
+        moving = 4 * (1 + 2 / 4) + 16 * (1 + 2 / 4) / CLIP_FRAMES
+        return paint_time + paint_space / GRID_CELL**2 + restoring / 16 + moving
 
     def activation_bytes(self) -> int:
-        """Upper bound for one frame: about 40 float32 values per padded pixel."""
+        """Upper bound for one frame: about 24 float32 values per padded pixel, and the spectrum."""
         rows, columns = grid_size(self.clip.height, self.clip.width)
-        return rows * columns * GRID_CELL * GRID_CELL * 4 * 40
+        dense = 2 * CLIP_FRAMES * spectrum(self.config.grid_channels).patterns
+        return rows * columns * 4 * (24 * GRID_CELL**2 + dense)
 
 
-def _trunk(base: Mapping[str, Tensor], grid: Tensor, tiles: Tensor) -> tuple[Tensor, Tensor]:
-    """Features at 1/8 resolution and displacement terms at 1/8 resolution, once per clip."""
-    height, width = 2 * grid.shape[-2], 2 * grid.shape[-1]
-    gains = _convolve(base, "gains", tiles).float()
-    gains = F.interpolate(gains, scale_factor=2 * TILE_CELLS, mode="bilinear", align_corners=False)
-    gains = gains[..., :height, :width]
-    trunk = base["trunk_in.weight"].shape[0]
-    scale_in, shift, scale_out, tile_motion = torch.split_with_sizes(
-        gains, (trunk, trunk, trunk, MOTION_TERMS), 1
-    )
-    features = F.pixel_shuffle(_convolve(base, "stem", grid), 2)
-    features = _activate(features * (1 + scale_in) + shift)
-    residual = _activate(_convolve(base, "trunk_in", features))
-    features = features + _convolve(base, "trunk_out", residual) * (1 + scale_out)
-    motion = _convolve(base, "motion", features).float() + tile_motion
-    # Damaged weights may hold anything, and sampling at NaN reads outside of memory.
-    return features, motion.nan_to_num(0.0).clamp(-MAX_MOTION, MAX_MOTION)
+def whole_cells(frames: Tensor) -> Tensor:
+    """Frames padded at the right and bottom to multiples of 16 pixels; the border repeats."""
+    height, width = frames.shape[-2:]
+    return F.pad(frames, (0, -width % GRID_CELL, 0, -height % GRID_CELL), mode="replicate")
 
 
-def _canvas(base: Mapping[str, Tensor], features: Tensor) -> Tensor:
-    """The picture that moves: channels at 1/2 resolution, once per clip."""
-    canvas = _activate(F.pixel_shuffle(_convolve(base, "canvas_in", features), 2))
-    return F.pixel_shuffle(_convolve(base, "canvas_out", canvas), 2)
-
-
-def _move(canvas: Tensor, motion: Tensor, times_N: Tensor) -> Tensor:
-    """The canvas displaced to each time: ``(B*N, C, H/2, W/2)``, float32."""
-    clips, _, height, width = canvas.shape
-    motion = F.interpolate(motion, scale_factor=4, mode="bilinear", align_corners=False)
-    phase = clip_phase(times_N).view(1, -1, 1, 1, 1)
-    velocity, acceleration = motion[:, None, :2], motion[:, None, 2:]
-    shift = (velocity * phase + acceleration * phase.square()) * MOTION_SCALE
-    x = (torch.arange(width, device=canvas.device) + 0.5) * (2 / width) - 1
-    y = (torch.arange(height, device=canvas.device) + 0.5) * (2 / height) - 1
-    # One pixel is half a canvas sample, and the sampling grid spans [-1, 1].
-    where = torch.stack((shift[:, :, 0] / width + x, shift[:, :, 1] / height + y[:, None]), dim=-1)
-    times = times_N.shape[0]
-    source = canvas.float().contiguous()[:, None].expand(-1, times, -1, -1, -1)
-    return F.grid_sample(
-        source.reshape(clips * times, *canvas.shape[1:]),
-        where.flatten(0, 1),
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )
-
-
-def _colour(base: Mapping[str, Tensor], grid: Tensor, times_N: Tensor) -> Tensor:
-    """Colours whose change over time is a sum of cosines: ``(B*N, 12, H/4, W/4)``, 2x2 each."""
-    colour = _time_convolve(base, "colour", grid, temporal_cosines(times_N))
-    return F.pixel_shuffle(colour, 4)
-
-
-def _details(base: Mapping[str, Tensor], features: Tensor, times_N: Tensor) -> Tensor:
-    """What motion cannot say: ``(B*N, C, H/4, W/4)`` from kernels that depend on time."""
-    knots = torch.arange(CLIP_FRAMES, device=times_N.device)
-    hats = (1 - (times_N[:, None] - knots).abs()).clamp(min=0)
-    frames = _activate(_time_convolve(base, "frame_in", features, hats))
-    frames = frames + _activate(_convolve(base, "frame_mid", frames))
-    return F.pixel_shuffle(_convolve(base, "frame_out", frames), 2)
-
-
-def _time_convolve(base: Mapping[str, Tensor], name: str, x: Tensor, mix_NK: Tensor) -> Tensor:
-    """1x1 convolution whose kernel is, for each time, a mixture of ``CLIP_FRAMES`` kernels."""
-    weight = base[f"{name}.weight"].view(CLIP_FRAMES, -1, x.shape[1])
-    kernels = torch.einsum("nk,kfc->nfc", mix_NK, weight).flatten(0, 1)[..., None, None]
-    bias = (mix_NK @ base[f"{name}.bias"].view(CLIP_FRAMES, -1)).flatten()
-    frames = F.conv2d(x, kernels.to(x.dtype), bias.to(x.dtype))
-    return torch.unflatten(frames, 1, (mix_NK.shape[0], -1)).flatten(0, 1)
-
-
-def _convolve(base: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    weight = base[f"{name}.weight"]
-    return F.conv2d(x, weight, base[f"{name}.bias"], padding=weight.shape[-1] // 2)
-
-
-def _activate(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.1)
+def _scaled(rows: int, columns: int, cell: int) -> tuple[int, int]:
+    return rows * cell, columns * cell

@@ -9,26 +9,30 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from hypernet.bitstream.steps import step_size
 from hypernet.decoders.decode_file import DecodeFile, load_decode_file
-from hypernet.decoders.tubelet import CLIP_FRAMES, GRID_CELL
+from hypernet.decoders.spectrum import CLIP_FRAMES
+from hypernet.decoders.tubelet import whole_cells
 from hypernet.errors import InvalidSettings, UnreadableInput
 from hypernet.predictor.transformer import TransformerConfig
 from hypernet.predictor.weight_predictor import (
+    GATE_STEP_INDEX,
+    MOTION_STEP_INDEX,
+    TILES_STEP_INDEX,
     ModelConfig,
+    PredictedWeights,
+    Reference,
     WeightPredictor,
     channels_last,
 )
 
-FORMAT = "tubelet-predictor-1"
+FORMAT = "tubelet-predictor-2"
 MAX_BYTES = 16 << 20
-SEGMENT_REFERENCES = (None, 0, 1, 0, 3, 3, 0, 6)
-"""Earlier clip that each clip of a segment is coded against; never more than two are needed."""
 
 _DECODE_SIDE = ("kernels.", "prior.")
 
@@ -38,12 +42,20 @@ class PredictedClip:
     """What one forward pass says about a clip.
 
     Attributes:
-        step_index: quantisation step of both tensors, on the stream's grid.
-        symbols: int32 ``tiles (C, h, w)`` and ``grid (C, H, W)``; weights are symbols times step.
+        step_indices: quantisation step of each tensor, on the stream's grid.
+        symbols: int32 ``(C, h, w)`` of motion, gate, tiles and grid; weights are symbols times
+            step.
     """
 
-    step_index: int
+    step_indices: dict[str, int]
     symbols: dict[str, NDArray[np.int32]]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Weights as the decoder gets them."""
+        return {
+            name: torch.from_numpy(symbols).float() * step_size(self.step_indices[name])
+            for name, symbols in self.symbols.items()
+        }
 
 
 class Predictor:
@@ -58,38 +70,48 @@ class Predictor:
         self.decode_file = decode_file
         self._model = model.eval().requires_grad_(requires_grad=False)
 
-    def predict(self, frames_TCHW: Tensor, quality: int) -> PredictedClip:
+    def predict(
+        self, frames_TCHW: Tensor, quality: int, reference: tuple[Tensor, float] | None = None
+    ) -> PredictedClip:
         """Weights of one clip.
 
         Args:
             frames_TCHW: 1 to 8 RGB frames, uint8, or float in [0, 1]; any size. Missing frames
                 repeat the last, missing rows and columns the border.
             quality: 1 (fewest bits) to 100.
+            reference: nearest frame of another clip as it is decoded, ``(3, H, W)`` float, and the
+                frames from the middle of this clip to it, negative if it is earlier.
 
         Raises:
             InvalidSettings: quality out of range.
         """
         step_index = self._model.config.quality_step(quality)
         frames = frames_TCHW.float() / 255 if frames_TCHW.dtype == torch.uint8 else frames_TCHW
-        height, width = frames.shape[-2:]
-        frames = F.pad(frames, (0, -width % GRID_CELL, 0, -height % GRID_CELL), mode="replicate")
+        frames = whole_cells(frames)
         missing = frames[-1:].expand(CLIP_FRAMES - len(frames), -1, -1, -1)
         clip = torch.cat((frames, missing))[None].to(self._device)
         index = torch.tensor([step_index], device=self._device)
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16):
-            tiles, grid = self._model(clip, index)
-        return PredictedClip(
-            step_index=step_index, symbols={"tiles": _round(tiles), "grid": _round(grid)}
-        )
+            weights = self._model(clip, index, self._reference(reference))
+        return _to_clip(weights, step_index)
 
     def to(self, device: torch.device) -> Predictor:
         """Move the network; the decode file stays where it is."""
         self._model.to(device)
         return self
 
+    def _reference(self, reference: tuple[Tensor, float] | None) -> Reference | None:
+        if reference is None:
+            return None
+        picture, offset = reference
+        return Reference(
+            picture=whole_cells(picture[None]).to(self._device),
+            offset=torch.tensor([offset], device=self._device),
+        )
+
     @property
     def _device(self) -> torch.device:
-        return self._model.grid_head.weight.device
+        return self._model.tiles_head.weight.device
 
 
 def pack_predictor(model: WeightPredictor, decode_sha256: str) -> bytes:
@@ -161,6 +183,15 @@ def _share_kernels(model: WeightPredictor, decode_file: DecodeFile) -> None:
             kernel.copy_(decode_file.base[name])
 
 
-def _round(values: Tensor) -> NDArray[np.int32]:
-    rounded: NDArray[np.int32] = torch.floor(values[0] + 0.5).to(torch.int32).cpu().numpy()
-    return rounded
+def _to_clip(weights: PredictedWeights, step_index: int) -> PredictedClip:
+    sent = weights.rounded()
+    tensors = {"motion": sent.motion, "gate": sent.gate, "tiles": sent.tiles, "grid": sent.grid}
+    return PredictedClip(
+        step_indices={
+            "motion": MOTION_STEP_INDEX,
+            "gate": GATE_STEP_INDEX,
+            "tiles": TILES_STEP_INDEX,
+            "grid": step_index,
+        },
+        symbols={name: value[0].to(torch.int32).cpu().numpy() for name, value in tensors.items()},
+    )

@@ -1,9 +1,9 @@
-"""Video clip in, one feature vector per 16x16-pixel cell and per 64x64-pixel tile out.
+"""Tokens of a clip in, one feature vector per 16x16-pixel cell and per 64x64-pixel tile out.
 
-A strided convolutional stem sees all frames of a clip as channels; then transformer blocks of timm
-run over windows of 8x8 cells together with learned weight tokens, one per tile of the window. A
-depthwise convolution before each block tells cells where they are and lets windows talk, so nothing
-in the network fixes the frame size and memory grows with the area only.
+Transformer blocks of timm run over windows of 8x8 cells together with learned weight tokens, one
+per tile of the window. A depthwise convolution before each block tells cells where they are and
+lets windows talk, so nothing in the network fixes the frame size and memory grows with the area
+only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypernet.decoders.tubelet import CLIP_FRAMES, TILE_CELLS
+from hypernet.decoders.tubelet import TILE_CELLS
 from hypernet.predictor.timm_import import Block, trunc_normal_
 
 WINDOW_CELLS = 8
@@ -25,39 +25,10 @@ WINDOW_TILES = WINDOW_CELLS // TILE_CELLS
 class TransformerConfig:
     """Sizes of the video transformer."""
 
-    quarter_width: int = 96
-    quarter_blocks: int = 2
-    eighth_width: int = 160
-    eighth_blocks: int = 1
     width: int = 224
     depth: int = 4
     heads: int = 7
     mlp_ratio: float = 2.75
-
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of ``(B, C, H, W)``."""
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name is the base class's
-        """Normalised input."""
-        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around a GELU, added to the input."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = ChannelNorm(width)
-        self.inner = nn.Conv2d(width, width, 3, padding=1)
-        self.outer = nn.Conv2d(width, width, 3, padding=1)
-        with torch.no_grad():
-            self.outer.weight *= 0.3
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape as the input."""
-        out: Tensor = x + self.outer(F.gelu(self.inner(self.norm(x))))
-        return out
 
 
 class VideoTransformer(nn.Module):
@@ -65,20 +36,14 @@ class VideoTransformer(nn.Module):
 
     Args:
         config: sizes.
+        inputs: values per cell.
         condition_width: length of the vector that conditions the tokens (the quality).
     """
 
-    def __init__(self, config: TransformerConfig, condition_width: int) -> None:
+    def __init__(self, config: TransformerConfig, inputs: int, condition_width: int) -> None:
         super().__init__()
-        quarter, eighth, width = config.quarter_width, config.eighth_width, config.width
-        self.stem = nn.Sequential(
-            nn.Conv2d(CLIP_FRAMES * 3, quarter, 4, stride=4),
-            *(ResidualBlock(quarter) for _ in range(config.quarter_blocks)),
-            nn.Conv2d(quarter, eighth, 4, stride=2, padding=1),
-            *(ResidualBlock(eighth) for _ in range(config.eighth_blocks)),
-            ChannelNorm(eighth),
-            nn.Conv2d(eighth, width, 2, stride=2),
-        )
+        width = config.width
+        self.embedding = nn.Conv2d(inputs, width, 1)
         self.condition = nn.Linear(condition_width, width)
         self.weight_tokens = nn.Parameter(torch.zeros(WINDOW_TILES**2, width))
         self.places = nn.Parameter(torch.zeros(WINDOW_CELLS**2, width))
@@ -90,18 +55,17 @@ class VideoTransformer(nn.Module):
         self.blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, frames_BTCHW: Tensor, condition_BK: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, cells_BCHW: Tensor, condition_BK: Tensor) -> tuple[Tensor, Tensor]:
         """Features of cells and tiles.
 
         Args:
-            frames_BTCHW: RGB in [0, 1], 8 frames, height and width multiples of 16.
+            cells_BCHW: what is known of each 16x16-pixel cell.
             condition_BK: conditioning vectors.
 
         Returns:
-            ``cells (B, D, H/16, W/16)`` and ``tiles (B, D, ceil(H/64), ceil(W/64))``.
+            ``cells (B, D, H, W)`` and ``tiles (B, D, ceil(H/4), ceil(W/4))``.
         """
-        x = frames_BTCHW.flatten(1, 2) * 2 - 1
-        cells = self.stem(x.contiguous(memory_format=torch.channels_last))
+        cells = self.embedding(cells_BCHW)
         height, width = cells.shape[-2:]
         cells = cells + self.condition(condition_BK)[:, :, None, None]
         padding = (0, -width % WINDOW_CELLS, 0, -height % WINDOW_CELLS)

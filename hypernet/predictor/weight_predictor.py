@@ -16,22 +16,37 @@ from hypernet.decoders.integer_prior import (
     PriorConfig,
     round_through,
 )
-from hypernet.decoders.tubelet import (
+from hypernet.decoders.spectrum import (
+    CHROMA_CELL,
     CLIP_FRAMES,
-    COLOUR_SIDE,
-    COLOUR_VALUES,
     GRID_CELL,
-    TILE_CELLS,
-    TubeletConfig,
-    lift_tiles,
-    temporal_cosines,
+    cosines,
+    spatial_cosines,
+    spectrum,
 )
+from hypernet.decoders.tubelet import (
+    ClipWeights,
+    TubeletConfig,
+    base_shapes,
+    clip_phase,
+    departure_point,
+    planes_of,
+)
+from hypernet.decoders.warp import dense_field, halved, inverse_field, sample
 from hypernet.errors import InvalidSettings
-from hypernet.predictor.initial_kernels import COLOUR_GAIN, ColourTransform, initial_base
+from hypernet.predictor.initial_kernels import initial_base
+from hypernet.predictor.motion import clip_motion, reference_gate, reference_motion
 from hypernet.predictor.transformer import TransformerConfig, VideoTransformer
 
-HEAD_GAIN = 0.06
+HEAD_GAIN = 0.03
 """Scale of what the transformer adds to the cosine transform, when training starts."""
+TILES_GAIN = 0.3
+"""Scale of the tile vectors then: if all were rounded to zero, they would never be used."""
+DEAD_ZONE = 0.17
+"""How much smaller than a step a value is made before it is rounded, when training starts."""
+MOTION_STEP_INDEX = 160
+GATE_STEP_INDEX = 176
+TILES_STEP_INDEX = 152
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,9 +58,11 @@ class ModelConfig:
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
 
     def __post_init__(self) -> None:
-        channels = (self.decoder.grid_channels, self.decoder.tile_channels)
-        if channels != (self.prior.grid_channels, self.prior.tile_channels):
-            raise ValueError(f"decoder and prior disagree on grid and tile channels {channels}")
+        if self.decoder.grid_channels != self.prior.grid_channels:
+            raise ValueError(
+                f"the decoder has {self.decoder.grid_channels} grid channels, the prior "
+                f"{self.prior.grid_channels}"
+            )
 
     def quality_step(self, quality: int) -> int:
         """Step index of a quality: 1 is the coarsest of the training, 100 the finest.
@@ -59,51 +76,188 @@ class ModelConfig:
         return coarsest - round((quality - 1) * (coarsest - finest) / 99)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """What a batch of clips is coded against.
+
+    Attributes:
+        picture: ``(B, 3, H, W)`` RGB, nearest frame of the reference clip as it is decoded.
+        offset: ``(B,)`` frames from the middle of the clip to it, negative if earlier.
+    """
+
+    picture: Tensor
+    offset: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictedWeights:
+    """Weights in units of their quantisation steps.
+
+    Attributes:
+        motion: ``(B, 4, h, w)``, integers.
+        gate: ``(B, 1, rows, cols)``, 0 or 1.
+        tiles: ``(B, C, h, w)``, not rounded.
+        grid: ``(B, C, rows, cols)``, not rounded.
+    """
+
+    motion: Tensor
+    gate: Tensor
+    tiles: Tensor
+    grid: Tensor
+
+    def rounded(self) -> PredictedWeights:
+        """The symbols that are sent; gradients pass."""
+        return PredictedWeights(
+            motion=self.motion,
+            gate=self.gate,
+            tiles=round_through(self.tiles),
+            grid=round_through(self.grid),
+        )
+
+    def dequantized(self, step_index_B: Tensor, reference: Reference | None) -> ClipWeights:
+        """Weights as the decoder gets them."""
+        return ClipWeights(
+            motion=self.motion * step_size(MOTION_STEP_INDEX),
+            gate=self.gate,
+            tiles=self.tiles * step_size(TILES_STEP_INDEX),
+            grid=self.grid * step_sizes(step_index_B),
+            reference=None if reference is None else reference.picture,
+        )
+
+
 class WeightPredictor(nn.Module):
     """Predictor, shipped kernels and prior, as trained together."""
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        width = config.transformer.width
-        self.transformer = VideoTransformer(config.transformer, STEP_KNOTS)
-        self.grid_head = nn.Linear(width, config.decoder.grid_channels)
-        self.tiles_head = nn.Linear(width, config.decoder.tile_channels)
-        self.colour = nn.Conv2d(COLOUR_VALUES, config.decoder.grid_channels, 1, bias=False)
-        self.tile_means = nn.Conv2d(
-            config.decoder.grid_channels, config.decoder.tile_channels, 1, bias=False
-        )
+        width, channels = config.transformer.width, config.decoder.grid_channels
+        self.groups = (config.prior.first, *config.prior.groups)
+        self.transformer = VideoTransformer(config.transformer, channels + 2, STEP_KNOTS)
+        self.shift_head = nn.Conv2d(width, channels, 1)
+        self.gain_head = nn.Conv2d(width, len(self.groups), 1)
+        self.tiles_head = nn.Conv2d(width, config.decoder.tile_channels, 1)
+        self.dead_zone = nn.Parameter(torch.full((channels, 1, 1), DEAD_ZONE))
         self.prior = IntegerPrior(config.prior)
         base = initial_base(config.decoder, torch.Generator().manual_seed(seed))
         self.kernels = nn.ParameterDict(
             {name.replace(".", "_"): nn.Parameter(value) for name, value in base.items()}
         )
+        if tuple(base) != tuple(base_shapes(config.decoder)):
+            raise ValueError("initial kernels and decoder disagree")
         self._kernel_names = tuple(base)
         with torch.no_grad():
-            self.grid_head.weight *= HEAD_GAIN
-            self.tiles_head.weight *= HEAD_GAIN
-            # Starts as a cosine transform, which the decoder starts by inverting.
-            transform = ColourTransform.for_channels(config.decoder.grid_channels)
-            self.colour.weight[:, :, 0, 0] = transform.rows * COLOUR_GAIN
-            means = transform.means[: config.decoder.tile_channels]
-            self.tile_means.weight.zero_()[torch.arange(len(means)), means] = 1.0
+            self.shift_head.weight *= HEAD_GAIN
+            self.gain_head.weight *= HEAD_GAIN
+            self.tiles_head.weight *= TILES_GAIN
 
     def base(self) -> dict[str, Tensor]:
         """Shipped kernels under the decoder's names."""
         return {name: self.kernels[name.replace(".", "_")] for name in self._kernel_names}
 
-    def forward(self, frames_BTCHW: Tensor, step_index_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights in units of the quantisation step, not rounded: tiles and grid, float32."""
+    def forward(
+        self, frames_BTCHW: Tensor, step_index_B: Tensor, reference: Reference | None = None
+    ) -> PredictedWeights:
+        """Weights of each clip: float frames in [0, 1], height and width multiples of 16."""
+        with torch.autocast(frames_BTCHW.device.type, enabled=False):
+            motion, gate, spectra = self._analysed(frames_BTCHW, reference)
+            steps = step_sizes(step_index_B)
+            values = spectra / steps
         condition = self.config.prior.step_weights(step_index_B) / STEP_GAIN
-        cell_features, tile_features = self.transformer(frames_BTCHW, condition)
-        colours = self.colour(_cell_colours(frames_BTCHW)).float()
-        tiles = _head(self.tiles_head, tile_features).float()
-        tiles = tiles + self.tile_means(_tile_averages(colours)).float()
-        grid = colours + _head(self.grid_head, cell_features).float()
-        steps = step_sizes(step_index_B)
-        sent = round_through(tiles / steps) * steps
-        departure = grid - lift_tiles(self.base(), sent, *grid.shape[-2:])
-        return tiles / steps, departure / steps
+        inter = torch.full_like(gate, float(reference is not None))
+        tokens = torch.cat((values.sign() * torch.log1p(values.abs()), gate, inter), 1)
+        cells, tiles = self.transformer(tokens, condition)
+        gains = 1 + 0.5 * torch.tanh(self.gain_head(cells).float())
+        counts = torch.tensor(self.groups, device=gains.device)
+        size = values.abs()
+        kept = values * (size / (size + self.dead_zone.abs()))
+        return PredictedWeights(
+            motion=motion,
+            gate=gate,
+            tiles=self.tiles_head(tiles).float() / step_size(TILES_STEP_INDEX),
+            grid=kept * gains.repeat_interleave(counts, 1) + self.shift_head(cells).float(),
+        )
+
+    @torch.no_grad()
+    def _analysed(
+        self, frames_BTCHW: Tensor, reference: Reference | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Motion symbols, gate, and the cosine spectrum of the departure from the reference."""
+        batch, times = frames_BTCHW.shape[:2]
+        luma, chroma = planes_of(frames_BTCHW.flatten(0, 1))
+        small = F.avg_pool2d(luma, 2)
+        motion = _to_symbols(clip_motion(small.view(batch, times, *small.shape[-2:])))
+        luma, chroma = _lined_up(luma, chroma, motion * step_size(MOTION_STEP_INDEX), times)
+        rows, columns = (side // GRID_CELL for side in luma.shape[-2:])
+        gate = luma.new_zeros(batch, 1, rows, columns)
+        onward = torch.zeros_like(motion)
+        if reference is not None:
+            onward = _onward(reference, luma, motion)
+        motion = torch.cat((motion, onward), 1)
+        if reference is not None:
+            luma, chroma, gate = _departure(reference, luma, chroma, motion, gate)
+        return motion, gate, _spectra(luma, chroma, self.config.decoder.grid_channels)
+
+
+def _lined_up(luma: Tensor, chroma: Tensor, motion: Tensor, times: int) -> tuple[Tensor, Tensor]:
+    """Planes ``(B, T, ...)`` of each frame moved to the middle of the clip."""
+    batch = motion.shape[0]
+    if motion.any():
+        field = dense_field(motion, *luma.shape[-2:])
+        phases = clip_phase(torch.arange(times, device=luma.device)).view(1, -1, 1, 1, 1)
+        fields = inverse_field((-phases * field[:, None]).flatten(0, 1))
+        luma = sample(luma, fields, "bicubic")
+        chroma = sample(chroma, halved(fields), "bicubic")
+    return torch.unflatten(luma, 0, (batch, times)), torch.unflatten(chroma, 0, (batch, times))
+
+
+def _onward(reference: Reference, luma_BTCHW: Tensor, motion: Tensor) -> Tensor:
+    """Symbols of the motion against the reference."""
+    small = torch.unflatten(F.avg_pool2d(luma_BTCHW.flatten(0, 1), 2), 0, luma_BTCHW.shape[:2])
+    small = small[:, :, 0]
+    picture = F.avg_pool2d(planes_of(reference.picture)[0], 2)[:, 0]
+    pixels = motion * step_size(MOTION_STEP_INDEX)
+    return _to_symbols(reference_motion(picture, small, pixels, reference.offset))
+
+
+def _departure(
+    reference: Reference, luma: Tensor, chroma: Tensor, motion: Tensor, gate: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Planes less the moved reference, where the gate lets it through; and that gate."""
+    empty = motion.new_zeros(motion.shape[0], 1, 1, 1)
+    weights = ClipWeights(
+        motion=motion * step_size(MOTION_STEP_INDEX),
+        gate=gate,
+        tiles=empty,
+        grid=empty,
+        reference=reference.picture,
+    )
+    start = departure_point(weights)
+    if start is None:
+        raise ValueError("a departure needs a reference")
+    gate = reference_gate(luma.mean(1), start[0])
+    through = 1 - gate
+    moved_luma = start[0] * through.repeat_interleave(GRID_CELL, 2).repeat_interleave(GRID_CELL, 3)
+    through = through.repeat_interleave(CHROMA_CELL, 2).repeat_interleave(CHROMA_CELL, 3)
+    moved_chroma = start[1] * through
+    return luma - moved_luma[:, None], chroma - moved_chroma[:, None], gate
+
+
+def _spectra(luma_BTCHW: Tensor, chroma_BTCHW: Tensor, channels: int) -> Tensor:
+    """Cosine spectrum of the channels that are sent: ``(B, channels, rows, cols)``."""
+    patterns = spectrum(channels)
+    batch, times = luma_BTCHW.shape[:2]
+    luma = F.pixel_unshuffle(luma_BTCHW.flatten(0, 1), GRID_CELL)
+    rows, columns = luma.shape[-2:]
+    kernel = spatial_cosines(patterns.luma_frequencies, GRID_CELL).to(luma)
+    luma = torch.matmul(kernel, luma.flatten(2))
+    chroma = F.pixel_unshuffle(chroma_BTCHW.flatten(0, 2)[:, None], CHROMA_CELL)
+    kernel = spatial_cosines(patterns.chroma_frequencies, CHROMA_CELL).to(luma)
+    # A colour difference at half size has a quarter of the samples: twice the gain is orthonormal.
+    chroma = 2 * torch.matmul(kernel, chroma.flatten(2)).reshape(batch * times, -1, rows * columns)
+    both = torch.cat((luma, chroma), 1).view(batch, times, -1)
+    waves = cosines(CLIP_FRAMES).to(luma)
+    return patterns.gather(torch.matmul(waves, both).view(batch, times, -1, rows, columns))
 
 
 def channels_last(model: WeightPredictor) -> WeightPredictor:
@@ -120,21 +274,5 @@ def step_sizes(step_index_B: Tensor) -> Tensor:
     return torch.tensor(sizes, device=step_index_B.device)[:, None, None, None]
 
 
-def _cell_colours(frames_BTCHW: Tensor) -> Tensor:
-    """Temporal spectrum of 2x2 colour averages: ``(B, COLOUR_VALUES, H/16, W/16)``."""
-    averages = F.avg_pool2d((frames_BTCHW - 0.5).flatten(1, 2), GRID_CELL // COLOUR_SIDE)
-    averages = averages.view(-1, CLIP_FRAMES, 3, *averages.shape[-2:])
-    waves = temporal_cosines(torch.arange(CLIP_FRAMES, device=frames_BTCHW.device))
-    spectrum = torch.einsum("tk,btchw->bkchw", waves, averages).flatten(1, 2)
-    return F.pixel_unshuffle(F.pixel_unshuffle(spectrum, 2), 4)
-
-
-def _tile_averages(grid_BCHW: Tensor) -> Tensor:
-    """Means over the cells of each tile; cells beyond the frame repeat the border."""
-    height, width = grid_BCHW.shape[-2:]
-    padding = (0, -width % TILE_CELLS, 0, -height % TILE_CELLS)
-    return F.avg_pool2d(F.pad(grid_BCHW, padding, mode="replicate"), TILE_CELLS)
-
-
-def _head(head: nn.Linear, x_BCHW: Tensor) -> Tensor:
-    return F.conv2d(x_BCHW, head.weight[..., None, None], head.bias)
+def _to_symbols(motion: Tensor) -> Tensor:
+    return torch.floor(motion / step_size(MOTION_STEP_INDEX) + 0.5)

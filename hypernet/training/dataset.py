@@ -1,8 +1,8 @@
 """Random crops of pairs of clips, each batch a pure function of seed and step.
 
-A sample is two 8-frame clips at the same place of one video, 8 to 32 frames apart, so that coding
-one against the other can be trained. Stills become clips through a synthetic camera that pans and
-zooms.
+A sample is two 8-frame clips at the same place of one video, 8 to 24 frames apart and in either
+order, so that coding one against the other can be trained. Stills become clips through a synthetic
+camera that pans and zooms.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,14 +20,28 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hypernet.decoders.tubelet import CLIP_FRAMES
+from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.training.frame_cache import CachedClip, FrameCache
 
 SCALES = (1.0, 1.0, 1.0, 1.5, 2.0)
-DISTANCES = (1, 1, 1, 2, 3, 4)
+DISTANCES = (1, 1, 1, 1, 2, 2, 3)
 """Clips between the first frames of a pair."""
 MAX_PAN = 5.0
 """Fastest synthetic camera, pixels per frame."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Pairs of clips.
+
+    Attributes:
+        frames: ``(pairs, 2, 8, 3, crop, crop)`` uint8.
+        offset: ``(pairs,)`` frames from the middle of the second clip to the nearest frame of the
+            first, negative if that is earlier.
+    """
+
+    frames: Tensor
+    offset: Tensor
 
 
 class PairSampler:
@@ -49,17 +64,26 @@ class PairSampler:
         weights = np.array([counts[clip.prefix] ** -0.5 for clip in cache.clips])
         self._weights = weights / weights.sum()
 
-    def batch(self, step: int) -> Tensor:
-        """``(2 * pairs, 8, 3, crop, crop)`` uint8; neighbours 2i and 2i+1 form a pair."""
+    def batch(self, step: int) -> Batch:
+        """The pairs of a step."""
         rng = np.random.default_rng((self._seed, step))
         chosen = rng.choice(len(self._cache.clips), self._pairs, p=self._weights)
-        return torch.cat([self._pair(self._cache.clips[index], rng) for index in chosen])
+        pairs = [self._pair(self._cache.clips[index], rng) for index in chosen]
+        return Batch(
+            frames=torch.stack([frames for frames, _ in pairs]),
+            offset=torch.tensor([offset for _, offset in pairs]),
+        )
 
-    def _pair(self, clip: CachedClip, rng: np.random.Generator) -> Tensor:
+    def _pair(self, clip: CachedClip, rng: np.random.Generator) -> tuple[Tensor, float]:
         frames = self._cache.frames(clip)
         scale = min(rng.choice(SCALES), min(clip.height, clip.width) / self._crop)
         side = int(self._crop * scale)
-        pair = _camera(frames[0], side, rng) if clip.frames == 1 else _excerpt(frames, side, rng)
+        distance = CLIP_FRAMES
+        if clip.frames == 1:
+            pair = _camera(frames[0], side, rng)
+        else:
+            distance = min(CLIP_FRAMES * int(rng.choice(DISTANCES)), clip.frames - CLIP_FRAMES)
+            pair = _excerpt(frames, side, distance, rng)
         if side != self._crop:
             size = (self._crop, self._crop)
             pair = F.interpolate(pair, size=size, mode="bilinear", antialias=True)
@@ -67,12 +91,14 @@ class PairSampler:
             pair = pair.flip(-1)
         if rng.random() < 0.3:
             pair = pair.flip(0)
-        return pair.view(2, CLIP_FRAMES, *pair.shape[1:])
+        pair = pair.view(2, CLIP_FRAMES, *pair.shape[1:])
+        offset = (CLIP_FRAMES - 1) / 2 - distance
+        return (pair.flip(0), -offset) if rng.random() < 0.5 else (pair, offset)
 
 
-def _excerpt(frames: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Tensor:
-    distance = CLIP_FRAMES * int(rng.choice(DISTANCES))
-    distance = min(distance, frames.shape[0] - CLIP_FRAMES)
+def _excerpt(
+    frames: NDArray[np.uint8], side: int, distance: int, rng: np.random.Generator
+) -> Tensor:
     start = rng.integers(frames.shape[0] - distance - CLIP_FRAMES + 1)
     top = rng.integers(frames.shape[1] - side + 1)
     left = rng.integers(frames.shape[2] - side + 1)
@@ -111,14 +137,14 @@ class Prefetcher:
 
     def __init__(self, sampler: PairSampler, first_step: int, last_step: int) -> None:
         self.waited_seconds = 0.0
-        self._queue: queue.Queue[Tensor | BaseException] = queue.Queue(maxsize=3)
+        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=3)
         self._stopped = threading.Event()
         self._thread = threading.Thread(
             target=self._fill, args=(sampler, first_step, last_step), daemon=True
         )
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Batch]:
         while True:
             begun = time.perf_counter()
             item = self._queue.get()

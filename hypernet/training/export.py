@@ -140,8 +140,7 @@ def _score_table(scores: dict[int, list[ClipScore]]) -> str:
     for column in scores.values():
         psnr = sum(s.psnr_db for s in column) / len(column)
         rate = sum(s.bits_per_pixel for s in column) / len(column)
-        share = sum(s.tile_share for s in column) / len(column)
-        means.append(f"{psnr:.2f} dB at {rate:.4f} (tiles {share:.1%})")
+        means.append(f"{psnr:.2f} dB at {rate:.4f}")
     return "\n".join([*lines, "| **mean** | " + " | ".join(means) + " |"])
 
 

@@ -12,12 +12,13 @@ import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from hypernet.decoders.tubelet import CLIP_FRAMES, render_clips
+from hypernet.decoders.spectrum import CLIP_FRAMES
+from hypernet.decoders.tubelet import render_clips
 from hypernet.errors import OutputNotWritable
-from hypernet.predictor.weight_predictor import WeightPredictor, step_sizes
+from hypernet.predictor.weight_predictor import WeightPredictor
 from hypernet.training.config import TrainingConfig
+from hypernet.training.dataset import Batch
 from hypernet.training.losses import Losses
 
 _LOSSES = tuple(f.name for f in fields(Losses))
@@ -77,15 +78,15 @@ class Journal:
         rows.append([str(step), *(f"{value:.6g}" for value in numbers)])
         _write(self.log, rows)
 
-    def sample(self, step: int, model: WeightPredictor, batch: Tensor) -> None:
+    def sample(self, step: int, model: WeightPredictor, batch: Batch) -> None:
         """Source above reconstruction, first and last frame of the first clips, plus the curves."""
-        frames = batch[: min(len(batch), 6)].to(next(model.parameters()).device).float() / 255
-        step_index = torch.full((len(frames),), model.config.quality_step(50), device=frames.device)
+        device = next(model.parameters()).device
+        frames = batch.frames[:6, 0].to(device).float() / 255
+        step_index = torch.full((len(frames),), model.config.quality_step(50), device=device)
         with torch.no_grad():
-            tiles, grid = (values.round() for values in model(frames, step_index))
-            times = torch.arange(CLIP_FRAMES, dtype=torch.float32, device=frames.device)
-            steps = step_sizes(step_index)
-            decoded = render_clips(model.base(), grid * steps, tiles * steps, times)
+            times = torch.arange(CLIP_FRAMES, dtype=torch.float32, device=device)
+            weights = model(frames, step_index).rounded().dequantized(step_index, None)
+            decoded = render_clips(model.base(), weights, times)
         rows = [
             torch.cat(list(video[:, moment]), dim=-1)
             for moment in (0, CLIP_FRAMES - 1)

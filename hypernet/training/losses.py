@@ -6,17 +6,30 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.bitstream.steps import step_size
-from hypernet.decoders.integer_prior import Prediction, round_through, table_scale
-from hypernet.decoders.tubelet import CLIP_FRAMES, render_clips
-from hypernet.predictor.weight_predictor import WeightPredictor, step_sizes
+from hypernet.decoders.integer_prior import (
+    IntegerPrior,
+    even_cells,
+    level_logit,
+    neighbour_mean,
+    table_scale,
+)
+from hypernet.decoders.spectrum import CLIP_FRAMES, spectrum
+from hypernet.decoders.tubelet import render_clips
+from hypernet.predictor.weight_predictor import (
+    PredictedWeights,
+    Reference,
+    WeightPredictor,
+    step_sizes,
+)
 
-KEY_SHARE = 0.25
-"""Weight of the rate without a reference clip; the rest is coded against another clip."""
-MIDDLE_STEP = 147
-MIDDLE_WEIGHT = 280.0
+KEY_SHARE = 0.3
+"""Weight of clips without a reference; the rest is coded against another clip."""
+MIDDLE_STEP = 176
+MIDDLE_WEIGHT = 20.0
 """Weight of the squared error against one bit per pixel, at that quantisation step."""
 
 
@@ -31,20 +44,31 @@ class Losses:
     tile_bits_per_pixel: Tensor
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Scored:
+    """Of each clip: squared error, bits per pixel, those of the tiles, and what was sent."""
+
+    errors: Tensor
+    bits: Tensor
+    tile_bits: Tensor
+    symbols: PredictedWeights
+    decoded: Tensor
+
+
 def distortion_weight(step_index_B: Tensor) -> Tensor:
     """What a squared error is worth in bits: inverse to the square of the step."""
     relative = step_sizes(step_index_B).flatten() / step_size(MIDDLE_STEP)
     return MIDDLE_WEIGHT / relative.square()
 
 
-def symbol_bits(values: Tensor, prediction: Prediction) -> Tensor:
+def symbol_bits(values: Tensor, table: Tensor) -> Tensor:
     """Bits of each value under the discretised Laplace distribution of its table; differentiable.
 
     ``values`` may carry additive uniform noise in place of rounding.
     """
-    distance = (values - prediction.mean).abs()
-    scale = table_scale(prediction.table)
-    # log P(|x| in bin) written so that nothing cancels far from the mean.
+    distance = values.abs()
+    scale = table_scale(table)
+    # log P(|x| in bin) written so that nothing cancels far from zero.
     tail = -(distance - 0.5) / scale + torch.log1p(-torch.exp(-1 / scale)) - math.log(2)
     inside = 1 - 0.5 * (
         torch.exp(-(distance + 0.5) / scale) + torch.exp((distance.clamp(max=0.5) - 0.5) / scale)
@@ -54,70 +78,131 @@ def symbol_bits(values: Tensor, prediction: Prediction) -> Tensor:
 
 
 def clip_losses(
-    model: WeightPredictor, frames_BTCHW: Tensor, step_index_B: Tensor, noise: torch.Generator
+    model: WeightPredictor,
+    frames_B2TCHW: Tensor,
+    offset_B: Tensor,
+    step_index_B: Tensor,
+    noise: torch.Generator,
 ) -> Losses:
-    """Losses of a batch whose neighbours 2i and 2i+1 are pairs; float frames in [0, 1]."""
-    device = frames_BTCHW.device
-    tiles, grid = model(frames_BTCHW, step_index_B)
-    tile_symbols, grid_symbols = round_through(tiles), round_through(grid)
-    steps = step_sizes(step_index_B)
-    times = torch.arange(CLIP_FRAMES, dtype=torch.float32, device=device)
-    base = model.base()
-    decoded = render_clips(base, grid_symbols * steps, tile_symbols * steps, times)
-    errors = (decoded.float() - frames_BTCHW).square().mean((1, 2, 3, 4))
-    tile_bits, grid_bits = _pair_bits(model, tiles, grid, step_index_B, noise)
-    pixels = frames_BTCHW[0, :, 0].numel()
-    bits = ((tile_bits + grid_bits) / pixels).view(2, -1)
-    rate = KEY_SHARE * bits[0] + (1 - KEY_SHARE) * bits[1]
+    """Losses of a batch of pairs: the first clip is coded alone, the second against it.
+
+    Args:
+        model: what is trained.
+        frames_B2TCHW: float frames in [0, 1].
+        offset_B: frames from the middle of the second clip to the nearest one of the first,
+            negative if that is earlier.
+        step_index_B: quantisation step of each pair.
+        noise: source of the noise that stands for rounding.
+    """
+    key = _score(model, frames_B2TCHW[:, 0], step_index_B, noise)
+    nearest = torch.where((offset_B < 0).view(-1, 1, 1, 1), key.decoded[:, -1], key.decoded[:, 0])
+    reference = Reference(picture=nearest.detach().clamp(0, 1), offset=offset_B)
+    against = (reference, key.symbols.grid.detach())
+    inter = _score(model, frames_B2TCHW[:, 1], step_index_B, noise, against)
     weight = distortion_weight(step_index_B)
     # Divided by the root of the weight, so that no end of the range drowns the other.
-    total = (weight * errors + rate) * (weight / MIDDLE_WEIGHT).rsqrt()
+    balance = (weight / MIDDLE_WEIGHT).rsqrt()
+    costs = [(weight * clip.errors + clip.bits) * balance for clip in (key, inter)]
     return Losses(
-        total=total.mean(),
-        mse=errors.mean(),
-        key_bits_per_pixel=bits[0].mean(),
-        inter_bits_per_pixel=bits[1].mean(),
-        tile_bits_per_pixel=tile_bits.mean() / pixels,
+        total=(KEY_SHARE * costs[0] + (1 - KEY_SHARE) * costs[1]).mean(),
+        mse=(KEY_SHARE * key.errors + (1 - KEY_SHARE) * inter.errors).mean(),
+        key_bits_per_pixel=key.bits.mean(),
+        inter_bits_per_pixel=inter.bits.mean(),
+        tile_bits_per_pixel=(key.tile_bits + inter.tile_bits).mean() / 2,
     )
 
 
-def _pair_bits(
+def _score(
     model: WeightPredictor,
-    tiles: Tensor,
-    grid: Tensor,
+    frames_BTCHW: Tensor,
     step_index_B: Tensor,
     noise: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Bits of each clip, first all as key clips, then all against their partner: ``(2 * B,)``."""
-    with torch.autocast(tiles.device.type, enabled=False):
-        tile_symbols, grid_symbols = _key_and_inter(tiles), _key_and_inter(grid)
-        step = model.config.prior.step_weights(step_index_B).repeat(2, 1)
-        is_inter = torch.zeros(len(step), device=grid.device)
-        is_inter[len(step_index_B) :] = 1
-        own_tiles, own_grid = (round_through(x).repeat(2, 1, 1, 1) for x in (tiles, grid))
-        at_tiles = model.prior.tiles(step, tile_symbols, is_inter)
-        at_grid = model.prior.grid(step, own_tiles, own_grid, grid_symbols, is_inter)
-        tile_bits = _bits(own_tiles, _noisy(tiles, noise), at_tiles)
-        grid_bits = _bits(own_grid, _noisy(grid, noise), at_grid)
-    return tile_bits, grid_bits
+    against: tuple[Reference, Tensor] | None = None,
+) -> _Scored:
+    """Losses of clips, coded alone or against a picture and the grid symbols of another clip."""
+    reference, reference_grid = against or (None, None)
+    device = frames_BTCHW.device
+    predicted = model(frames_BTCHW, step_index_B, reference)
+    sent = predicted.rounded()
+    with torch.autocast(device.type, enabled=False):
+        times = torch.arange(CLIP_FRAMES, dtype=torch.float32, device=device)
+        weights = sent.dequantized(step_index_B, reference)
+        decoded = render_clips(model.base(), weights, times)
+        errors = (decoded - frames_BTCHW).square().mean((1, 2, 3, 4))
+        tile_bits = adaptive_bits(_noisy(predicted.tiles, noise))
+        step = model.config.prior.step_weights(step_index_B)
+        bits = grid_bits(
+            model.prior,
+            step,
+            sent,
+            _noisy(predicted.grid, noise),
+            reference_grid,
+        )
+    pixels = frames_BTCHW[0, :, 0].numel()
+    return _Scored(
+        errors=errors,
+        bits=(bits + tile_bits) / pixels,
+        tile_bits=tile_bits / pixels,
+        symbols=sent,
+        decoded=decoded,
+    )
 
 
-def _bits(symbols: Tensor, noisy: Tensor, prediction: Prediction) -> Tensor:
-    """Bits of the symbols that will be coded, ``(B,)``.
+def grid_bits(
+    prior: IntegerPrior,
+    step: Tensor,
+    sent: PredictedWeights,
+    noisy: Tensor,
+    reference_grid: Tensor | None,
+) -> Tensor:
+    """Bits of each clip's grid, ``(B,)``: those of the symbols, with gradients to ``noisy`` too.
 
     The prior learns from rounded symbols, what it will meet; the values learn from noisy ones,
     because rounded ones say nothing about where between two integers a value lies.
     """
-    coded = symbol_bits(symbols.detach(), prediction)
-    settled = Prediction(mean=prediction.mean.detach(), table=prediction.table.detach())
-    smooth = symbol_bits(noisy.repeat(2, 1, 1, 1), settled)
-    return (coded + smooth - smooth.detach()).sum((1, 2, 3))
+    symbols = sent.grid.detach()
+    is_inter = torch.full_like(step[:, 0], float(reference_grid is not None))
+    before = torch.zeros_like(symbols) if reference_grid is None else reference_grid
+    context = prior.context(step, sent.gate, before, is_inter)
+    first, middle, last = prior.split(symbols)
+    noisy_first, noisy_middle, noisy_last = prior.split(noisy)
+    flags = prior.flags(symbols)
+    mean = torch.zeros_like(first) if reference_grid is not None else key_means(first)
+    total = _bits(first - mean, noisy_first - mean, prior.first_tables(context, first)).sum(
+        (1, 2, 3)
+    )
+    logits = level_logit(prior.flag_levels(context, first, flags))
+    told = F.binary_cross_entropy_with_logits(logits, flags, reduction="none")
+    total = total + told.sum((1, 2, 3)) / math.log(2)
+    config = prior.config
+    tables = prior.middle_tables(context, first, flags)
+    mask = prior.spread(flags[:, : len(config.middle)], config.middle)
+    total = total + (mask * _bits(middle, noisy_middle, tables)).sum((1, 2, 3))
+    tables = prior.last_tables(context, first, flags, middle)
+    mask = prior.spread(flags[:, len(config.middle) :], config.last)
+    return total + (mask * _bits(last, noisy_last, tables)).sum((1, 2, 3))
 
 
-def _key_and_inter(values: Tensor) -> Tensor:
-    """Reference symbols: zeros for the key pass, the partner's symbols for the other."""
-    partner = values.view(-1, 2, *values.shape[1:]).flip(1).flatten(0, 1)
-    return torch.cat((torch.zeros_like(values), round_through(partner)))
+def key_means(first: Tensor) -> Tensor:
+    """What the first group of a key clip is coded around: neighbours' averages in odd cells."""
+    means = torch.zeros_like(first)
+    # Averages come first, whatever the number of channels.
+    places = list(spectrum(first.shape[1]).means)
+    means[:, places] = neighbour_mean(first[:, places]).to(first.dtype)
+    return means * ~even_cells(first)
+
+
+def adaptive_bits(values: Tensor) -> Tensor:
+    """Bits of each clip, ``(B,)``, if every channel had the table that suits it best."""
+    magnitude = values.detach().round().abs().mean((2, 3), keepdim=True).clamp(1e-3, 100.0)
+    table = 38 + 3 * torch.log2(magnitude)
+    return symbol_bits(values, table).sum((1, 2, 3))
+
+
+def _bits(symbols: Tensor, noisy: Tensor, table: Tensor) -> Tensor:
+    coded = symbol_bits(symbols, table)
+    smooth = symbol_bits(noisy, table.detach())
+    return coded + smooth - smooth.detach()
 
 
 def _noisy(values: Tensor, noise: torch.Generator) -> Tensor:

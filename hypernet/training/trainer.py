@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hypernet.errors import EncodeFailed, OutputNotWritable
 from hypernet.predictor.timm_import import (
@@ -21,7 +21,7 @@ from hypernet.predictor.timm_import import (
 from hypernet.predictor.weight_predictor import WeightPredictor, channels_last
 from hypernet.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from hypernet.training.config import TrainingConfig, load_config
-from hypernet.training.dataset import PairSampler, Prefetcher
+from hypernet.training.dataset import Batch, PairSampler, Prefetcher
 from hypernet.training.frame_cache import FrameCache, build_cache
 from hypernet.training.journal import Journal
 from hypernet.training.losses import Losses, clip_losses
@@ -162,22 +162,22 @@ class _Loop:
         self._save()
         return waited
 
-    def _train_step(self, batch: Tensor) -> tuple[Losses, float]:
+    def _train_step(self, batch: Batch) -> tuple[Losses, float]:
         config = self.config.schedule
         # Noise and qualities depend on the step alone: a resumed run repeats them exactly.
         noise = torch.Generator(self._device)
         noise.manual_seed(self.config.seed * 1_000_003 + self.step)
         self._scheduler.step_update(self.step)
-        frames = batch.to(self._device).float() / 255
+        frames = batch.frames.to(self._device).float() / 255
         steps = torch.randint(
             self.config.model.prior.finest_step,
             self.config.model.prior.coarsest_step + 1,
-            (len(frames) // 2,),
+            (len(frames),),
             generator=noise,
             device=self._device,
         )
         with torch.autocast(self._device.type, torch.bfloat16, enabled=config.bf16):
-            losses = clip_losses(self.model, frames, steps.repeat_interleave(2), noise)
+            losses = clip_losses(self.model, frames, batch.offset.to(self._device), steps, noise)
         if not math.isfinite(losses.total.item()):
             return losses, math.nan
         self._optimizer.zero_grad(set_to_none=True)

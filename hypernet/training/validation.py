@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hypernet.bitstream.steps import step_size
+from hypernet.decoders.coding_order import Step, coding_order, nearest_frame
 from hypernet.decoders.decode_file import DecodeFile
-from hypernet.decoders.learned_coding import Symbols, encode_clip
-from hypernet.decoders.tubelet import CLIP_FRAMES, Tubelet
-from hypernet.predictor.predictor import SEGMENT_REFERENCES, PredictedClip, Predictor
-from hypernet.training.losses import symbol_bits
+from hypernet.decoders.learned_coding import encode_clip
+from hypernet.decoders.spectrum import CLIP_FRAMES
+from hypernet.decoders.tubelet import Tubelet
+from hypernet.predictor.predictor import PredictedClip, Predictor
 from hypernet.weights import ClipShape
 
-ALL_KEY = (None,) * len(SEGMENT_REFERENCES)
-CHAIN = (None, *range(len(SEGMENT_REFERENCES) - 1))
+SEGMENT_CLIPS = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,13 +32,11 @@ class ClipScore:
         name: of the file.
         psnr_db: mean over frames, 8-bit RGB.
         bits_per_pixel: entropy-coded weights only, no container.
-        tile_share: share of the bits spent on tiles (gains and motion).
     """
 
     name: str
     psnr_db: float
     bits_per_pixel: float
-    tile_share: float
 
 
 def score_video(
@@ -48,8 +45,8 @@ def score_video(
     *,
     quality: int,
     max_frames: int = 64,
-    references: Sequence[int | None] = SEGMENT_REFERENCES,
-    mean_tiles: Tensor | None = None,
+    order: Callable[[int], Sequence[Step]] = coding_order,
+    mean_weights: Mapping[str, Tensor] | None = None,
 ) -> ClipScore:
     """Encode and decode the first frames of a video.
 
@@ -58,63 +55,71 @@ def score_video(
         path: a video.
         quality: 1 to 100.
         max_frames: leading frames used.
-        references: earlier clip that each clip of a segment is coded against.
-        mean_tiles: ``(C,)`` replaces the predicted tile vectors when decoding (the ablation).
+        order: in which order the clips of a segment are coded, and against which.
+        mean_weights: ``(C,)`` by name, replaces the predicted weights of that name when decoding
+            (the ablation).
     """
     frames = read_rgb(path, max_frames)
-    decode_file = predictor.decode_file
-    sent: list[PredictedClip] = []
     psnr: list[float] = []
-    num_bytes, tile_bits = 0, 0.0
-    for number, start in enumerate(range(0, len(frames), CLIP_FRAMES)):
-        clip = torch.from_numpy(frames[start : start + CLIP_FRAMES]).permute(0, 3, 1, 2)
-        predicted = predictor.predict(clip, quality)
-        place = number % len(references)
-        back = references[place]
-        reference = None if back is None else sent[number - place + back].symbols
-        num_bytes += len(
-            encode_clip(decode_file.prior, predicted.step_index, predicted.symbols, reference)
-        )
-        tile_bits += _tile_bits(decode_file, predicted, reference)
-        sent.append(predicted)
-        psnr += _psnr(decode(decode_file, predicted, clip, mean_tiles), clip)
+    num_bytes = 0
+    span = SEGMENT_CLIPS * CLIP_FRAMES
+    for start in range(0, len(frames), span):
+        segment = torch.from_numpy(frames[start : start + span]).permute(0, 3, 1, 2)
+        coded, scores = _segment(predictor, segment, quality, order, mean_weights or {})
+        num_bytes += coded
+        psnr += scores
     return ClipScore(
         name=path.stem,
         psnr_db=float(np.mean(psnr)),
         bits_per_pixel=8 * num_bytes / math.prod(frames.shape[:3]),
-        tile_share=tile_bits / (8 * num_bytes),
     )
 
 
-def _tile_bits(
-    decode_file: DecodeFile, predicted: PredictedClip, reference: Symbols | None
-) -> float:
-    tiles = torch.from_numpy(predicted.symbols["tiles"])[None].float()
-    before = torch.zeros_like(tiles)
-    if reference is not None:
-        before = torch.from_numpy(reference["tiles"])[None].float()
-    is_inter = torch.tensor([float(reference is not None)])
-    step = decode_file.prior.config.step_weights(torch.tensor([predicted.step_index]))
-    with torch.inference_mode():
-        return float(symbol_bits(tiles, decode_file.prior.tiles(step, before, is_inter)).sum())
+def _segment(
+    predictor: Predictor,
+    frames_NCHW: Tensor,
+    quality: int,
+    order: Callable[[int], Sequence[Step]],
+    mean_weights: Mapping[str, Tensor],
+) -> tuple[int, list[float]]:
+    """Bytes of a segment, and the PSNR of its frames."""
+    decode_file = predictor.decode_file
+    clips = torch.split(frames_NCHW, CLIP_FRAMES)
+    sent: dict[int, PredictedClip] = {}
+    decoded: dict[int, Tensor] = {}
+    psnr: list[float] = []
+    num_bytes = 0
+    for step in order(len(clips)):
+        clip = clips[step.clip]
+        near = None
+        if step.reference is not None:
+            frame, offset = nearest_frame(step, len(decoded[step.reference]))
+            near = (decoded[step.reference][frame], offset)
+        predicted = predictor.predict(clip, quality, near)
+        before = None if step.reference is None else sent[step.reference].symbols
+        data = encode_clip(
+            decode_file.prior, predicted.step_indices["grid"], predicted.symbols, before
+        )
+        num_bytes += len(data)
+        weights = predicted.weights()
+        for name, mean in mean_weights.items():
+            weights[name] = mean[:, None, None].expand_as(weights[name])
+        sent[step.clip] = predicted
+        decoded[step.clip] = decode(decode_file, weights, clip, None if near is None else near[0])
+        psnr += _psnr((decoded[step.clip] * 255).round(), clip)
+    return num_bytes, psnr
 
 
 def decode(
-    decode_file: DecodeFile,
-    predicted: PredictedClip,
-    clip: Tensor,
-    mean_tiles: Tensor | None = None,
+    decode_file: DecodeFile, weights: Mapping[str, Tensor], clip: Tensor, reference: Tensor | None
 ) -> Tensor:
-    """Frames of predicted symbols, uint8, shaped like ``clip``."""
+    """Frames of a clip's weights, float in [0, 1], shaped like ``clip``."""
     shape = ClipShape(frames=clip.shape[0], height=clip.shape[2], width=clip.shape[3])
     decoder = Tubelet(decode_file.config, shape, decode_file.base)
-    step = step_size(predicted.step_index)
-    weights = {n: torch.from_numpy(s).float() * step for n, s in predicted.symbols.items()}
-    if mean_tiles is not None:
-        weights["tiles"] = mean_tiles[:, None, None].expand_as(weights["tiles"])
+    departing = {} if reference is None else {"reference": reference}
     with torch.inference_mode():
         times = torch.arange(shape.frames, dtype=torch.float32)
-        return (decoder.render(weights, times) * 255).round().to(torch.uint8)
+        return decoder.render({**weights, **departing}, times)
 
 
 def read_rgb(path: Path, max_frames: int) -> NDArray[np.uint8]:

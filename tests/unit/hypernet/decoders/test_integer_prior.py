@@ -12,11 +12,13 @@ from hypernet.decoders.integer_prior import (
     IntegerConvolution,
     IntegerPrior,
     PriorConfig,
+    even_cells,
+    neighbour_mean,
     table_scale,
 )
 from tests.unit.hypernet.predictor.samples import SMALL, random_symbols
 
-STEP = PriorConfig().step_weights(torch.tensor([147]))
+STEP = PriorConfig().step_weights(torch.tensor([170]))
 INTER = torch.ones(1)
 
 
@@ -26,12 +28,17 @@ def _prior(config: PriorConfig = SMALL.prior, seed: int = 0) -> IntegerPrior:
 
 
 def _predict(prior: IntegerPrior, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
-    config = prior.config
-    tiles = random_symbols((1, config.tile_channels, 2, 3), 1).to(dtype)
-    grid = random_symbols((1, config.grid_channels, 7, 9), 2).to(dtype)
-    at_tiles = prior.tiles(STEP.to(dtype), tiles, INTER.to(dtype))
-    at_grid = prior.grid(STEP.to(dtype), tiles, grid, -grid, INTER.to(dtype))
-    return at_tiles.mean, at_tiles.table, at_grid.mean, at_grid.table
+    grid = random_symbols((1, prior.config.grid_channels, 7, 9), 2, 0.7).to(dtype)
+    gate = random_symbols((1, 1, 7, 9), 1).to(dtype).clamp(0, 1)
+    context = prior.context(STEP.to(dtype), gate, -grid, INTER.to(dtype))
+    first, middle, _ = prior.split(grid)
+    flags = prior.flags(grid)
+    return (
+        prior.first_tables(context, first),
+        prior.flag_levels(context, first, flags),
+        prior.middle_tables(context, first, flags),
+        prior.last_tables(context, first, flags, middle),
+    )
 
 
 @pytest.mark.parametrize("config", [SMALL.prior, PriorConfig()])
@@ -42,6 +49,7 @@ def test_float32_computes_the_integers_exactly(config: PriorConfig) -> None:
     for one, two in zip(single, double, strict=True):
         assert torch.equal(one.double(), two)
         assert torch.equal(two, two.round())
+        assert 0 <= int(two.min()) <= int(two.max()) < NUM_TABLES
 
 
 def test_threads_do_not_change_the_integers() -> None:
@@ -57,11 +65,6 @@ def test_threads_do_not_change_the_integers() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-def test_tables_are_indices_of_the_committed_scales() -> None:
-    *_, tables = _predict(_prior())
-    assert 0 <= int(tables.min()) < int(tables.max()) < NUM_TABLES
-
-
 @pytest.mark.parametrize("table", [20, 38, 50])
 def test_a_table_scale_gives_the_mean_magnitude_that_defines_the_table(table: int) -> None:
     scale = float(table_scale(torch.tensor(float(table))))
@@ -72,22 +75,37 @@ def test_a_table_scale_gives_the_mean_magnitude_that_defines_the_table(table: in
     assert mean == pytest.approx(2 ** ((table - 38) / 3), rel=1e-3)
 
 
-def test_later_symbols_do_not_change_earlier_predictions() -> None:
+def test_symbols_of_odd_cells_change_no_prediction_of_their_half() -> None:
     prior = _prior()
-    grid = random_symbols((1, 24, 6, 6), 5)
-    reference = random_symbols((1, 24, 6, 6), 6)
-    context = prior.context(STEP, random_symbols((1, 8, 2, 2), 7), reference, INTER)
-    for index in range(len(prior.stages)):
-        changed = grid.clone()
-        changed[:, prior.channels(index).start if index > 1 else 0 :] += 9
-        if index == 1:
-            rows, columns = torch.meshgrid(torch.arange(6), torch.arange(6), indexing="ij")
-            changed[:, :, (rows + columns) % 2 == 0] = grid[:, :, (rows + columns) % 2 == 0]
-            changed[:, 8:] = grid[:, 8:] + 9
-        before = prior.stage(index, context, grid, reference)
-        after = prior.stage(index, context, changed, reference)
-        assert torch.equal(before.mean, after.mean)
-        assert torch.equal(before.table, after.table)
+    grid = random_symbols((1, 64, 6, 6), 5)
+    context = prior.context(STEP, torch.zeros(1, 1, 6, 6), grid * 0, INTER)
+    first, _, _ = prior.split(grid)
+    flags = prior.flags(grid)
+    odd = ~even_cells(first)
+    tables = prior.first_tables(context, first)
+    assert torch.equal(tables, prior.first_tables(context, first + 9 * odd))
+    assert not torch.equal(tables, prior.first_tables(context, first + 9))
+    levels = prior.flag_levels(context, first, flags)
+    assert torch.equal(
+        levels, prior.flag_levels(context, first, torch.where(odd, 1 - flags, flags))
+    )
+
+
+def test_flags_say_which_groups_hold_anything() -> None:
+    prior = _prior()
+    grid = torch.zeros(1, 64, 2, 2)
+    grid[0, 9, 0, 0], grid[0, 63, 1, 1], grid[0, 3, 0, 1] = -4, 1, 7
+    flags = prior.flags(grid)
+    assert flags[0, :, 0, 0].tolist() == [1, 0, 0, 0]
+    assert flags[0, :, 1, 1].tolist() == [0, 0, 0, 1]
+    assert int(flags.sum()) == 2
+    assert prior.spread(flags[:, :2], (8, 8))[0, :, 0, 0].tolist() == [1] * 8 + [0] * 8
+
+
+def test_neighbours_are_averaged_in_integers() -> None:
+    means = torch.tensor([[[[1.0, 2.0, 4.0], [8.0, 0.0, -3.0]]]])
+    assert neighbour_mean(means)[0, 0].tolist() == [[5, 2, 0], [1, 2, 2]]
+    assert neighbour_mean(torch.ones(1, 1, 1, 1)).tolist() == [[[[0]]]]
 
 
 def test_integers_survive_storage() -> None:
@@ -107,22 +125,9 @@ def test_accumulators_that_could_overflow_are_refused() -> None:
         layer.integers()
 
 
-def test_rounding_passes_gradients() -> None:
-    torch.manual_seed(0)
-    prior = IntegerPrior(SMALL.prior)
-    grid = random_symbols((1, 24, 4, 4), 3).requires_grad_()
-    tiles = random_symbols((1, 8, 1, 1), 4).requires_grad_()
-    prediction = prior.grid(STEP, tiles, grid, torch.zeros(1, 24, 4, 4), INTER * 0)
-    (prediction.table.sum() + prediction.mean.sum()).backward()  # type: ignore[no-untyped-call]
-    assert grid.grad is not None
-    assert tiles.grad is not None
-    assert float(grid.grad[:, :8].abs().sum()) > 0
-    assert float(tiles.grad.abs().sum()) > 0
-
-
-def test_groups_must_cover_the_channels() -> None:
-    with pytest.raises(ValueError, match="do not add up"):
-        PriorConfig(grid_channels=24, groups=(8, 8))
+def test_groups_hold_something() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        PriorConfig(middle=(8, 0))
 
 
 def test_step_weights_are_integers_between_knots() -> None:

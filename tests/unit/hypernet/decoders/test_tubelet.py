@@ -9,27 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hypernet.decoders.tubelet import (
-    CLIP_FRAMES,
-    COLOUR_VALUES,
-    Tubelet,
-    TubeletConfig,
-    base_shapes,
-    temporal_cosines,
-)
+from hypernet.decoders.spectrum import CLIP_FRAMES
+from hypernet.decoders.tubelet import Tubelet, TubeletConfig, base_shapes
 from hypernet.errors import MissingDecodeFile
-from hypernet.predictor.initial_kernels import ColourTransform, initial_base
+from hypernet.predictor.initial_kernels import initial_base
 from hypernet.weights import ClipShape
+from tests.unit.hypernet.predictor.samples import SMALL, drifting
 
-CONFIG = TubeletConfig(
-    grid_channels=24,
-    tile_channels=8,
-    trunk_width=8,
-    canvas_width=2,
-    frame_width=8,
-    detail_width=4,
-    head_width=8,
-)
+CONFIG = SMALL.decoder
 TIMES = torch.arange(CLIP_FRAMES, dtype=torch.float32)
 
 
@@ -53,10 +40,12 @@ def _weights(decoder: Tubelet, spread: float = 0.3) -> dict[str, Tensor]:
 @given(st.integers(1, 8), st.integers(1, 97), st.integers(1, 97))
 def test_any_size_is_rendered_exactly(frames: int, height: int, width: int) -> None:
     decoder = _decoder(frames, height, width)
-    rendered = decoder.render(_weights(decoder), TIMES[:frames])
-    assert rendered.shape == (frames, 3, height, width)
-    assert rendered.dtype == torch.float32
-    assert 0 <= float(rendered.min()) <= float(rendered.max()) <= 1
+    weights = _weights(decoder)
+    for reference in ({}, {"reference": torch.rand(3, height, width)}):
+        rendered = decoder.render({**weights, **reference}, TIMES[:frames])
+        assert rendered.shape == (frames, 3, height, width)
+        assert rendered.dtype == torch.float32
+        assert 0 <= float(rendered.min()) <= float(rendered.max()) <= 1
 
 
 def test_a_frame_depends_on_its_own_time_only() -> None:
@@ -80,9 +69,10 @@ def test_more_than_eight_frames_are_refused() -> None:
         _decoder(9, 16, 16)
 
 
-def test_sizes_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="trunk_width is 0"):
-        TubeletConfig(trunk_width=0)
+@pytest.mark.parametrize("changes", [{"width": 0}, {"grid_channels": 63}, {"tile_channels": 999}])
+def test_sizes_out_of_range_are_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(changes))} is"):
+        TubeletConfig(**changes)
 
 
 def test_rendering_without_a_decode_file_says_so() -> None:
@@ -93,86 +83,61 @@ def test_rendering_without_a_decode_file_says_so() -> None:
 
 def test_the_default_decoder_keeps_its_operations_budget() -> None:
     decoder = Tubelet(TubeletConfig(), ClipShape(frames=8, height=480, width=854))
-    assert decoder.multiply_adds_per_pixel() <= 3000
-
-
-def test_counted_operations_are_those_of_the_layers() -> None:
-    decoder = _decoder(1, 64, 64)
-    counted = 0
-    convolve = torch.nn.functional.conv2d
-
-    def counting(x: Tensor, weight: Tensor, bias: Tensor | None = None, **options: int) -> Tensor:
-        nonlocal counted
-        out = convolve(x, weight, bias, **options)
-        counted += weight[0].numel() * out.numel()
-        return out
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.nn.functional, "conv2d", counting)
-        decoder.render(_weights(decoder), TIMES[:1])
-    assert decoder.multiply_adds_per_pixel() == pytest.approx(counted / 64**2)
+    assert decoder.multiply_adds_per_pixel() <= 1000
 
 
 def test_no_tile_border_shows_where_tiles_differ() -> None:
     decoder = _decoder(1, 192, 1024)
     weights = _weights(decoder, 0.0)
-    weights["grid"] += 0.1
+    weights["grid"][0] += 2.0
     weights["tiles"] = _weights(decoder, 2.0)["tiles"]
     frame = decoder.render(weights, TIMES[:1])[0]
     change = (frame[..., 1:] - frame[..., :-1]).abs().mean((0, 1))
-    borders, cells = change[63::64], change[15::16]
-    assert float(change.min()) > 0
-    # Against columns of the same pixel-shuffle phase, away from the frame's own border.
-    assert float(borders.mean()) <= 1.05 * float(cells[1:-1].mean())
+    borders, others = change[63::64], change[31::64]
+    assert float(borders.mean()) <= 1.5 * float(others.mean())
 
 
-def test_predicted_velocity_moves_the_picture() -> None:
+def test_a_key_clip_of_zeros_is_mid_grey() -> None:
+    decoder = _decoder(8, 32, 48)
     base = _base()
-    for name in base:
-        if name.startswith(("frame_out", "colour", "gains", "motion", "lift")):
-            base[name] = torch.zeros_like(base[name])
-    base["gains.weight"][-4, 0] = 1.0  # the first tile value is the horizontal velocity
-    base["head_out.bias"] += 0.5
-    base["head_out.weight"] *= 20
-    decoder = Tubelet(CONFIG, ClipShape(frames=8, height=64, width=128), base)
-    weights = _weights(decoder)
-    weights["tiles"] = torch.zeros_like(weights["tiles"])
-    weights["tiles"][0] = 1.0
-    first, last = decoder.render(weights, TIMES[[0, 7]])
-    # A velocity of one is 8 pixels either way from the middle of the clip: 16 in all, to the left.
-    moved = (last[..., 16:-32] - first[..., 32:-16]).abs().mean()
-    still = (last[..., 16:-32] - first[..., 16:-32]).abs().mean()
-    assert float(moved) < 0.2 * float(still)
+    base["restore_out.weight"][:, 24:] = 0
+    decoder = Tubelet(CONFIG, decoder.clip, base)
+    frames = decoder.render(_weights(decoder, 0.0), TIMES)
+    torch.testing.assert_close(frames, torch.full_like(frames, 0.5))
 
 
-def test_the_cosine_transform_is_orthonormal_and_complete() -> None:
-    rows = ColourTransform.for_channels(COLOUR_VALUES).rows
-    torch.testing.assert_close(rows @ rows.T, torch.eye(COLOUR_VALUES), atol=1e-5, rtol=0)
-    waves = temporal_cosines(TIMES)
-    torch.testing.assert_close(waves.T @ waves, torch.eye(CLIP_FRAMES), atol=1e-5, rtol=0)
-
-
-def test_the_decoder_starts_by_inverting_the_transform() -> None:
-    config = TubeletConfig(grid_channels=COLOUR_VALUES // 4)
-    transform = ColourTransform.for_channels(config.grid_channels)
-    base = _base(config)
-    decoder = Tubelet(config, ClipShape(frames=8, height=64, width=64), base)
-    weights = {spec.name: torch.zeros(spec.shape) for spec in decoder.weight_specs()}
-    flat = decoder.render(weights, TIMES)
-    torch.testing.assert_close(flat, torch.full_like(flat, 0.5), atol=0.02, rtol=0)
-    weights["grid"][transform.means[0]] = 1.0
-    bright = decoder.render(weights, TIMES) - flat
-    assert float(bright.min()) > 0
-    assert float(bright.std()) < 0.1 * float(bright.mean())
-
-
-def test_tiles_shift_the_grid_they_cover() -> None:
-    decoder = _decoder(8, 64, 64)
+def test_the_reference_shows_where_the_gate_is_open() -> None:
+    base = _base()
+    base["restore_out.weight"][:, 24:] = 0
+    decoder = Tubelet(CONFIG, ClipShape(frames=8, height=32, width=64), base)
     weights = _weights(decoder, 0.0)
-    dark = decoder.render(weights, TIMES)
-    weights["tiles"][0] = 1.0
-    lifted = decoder.render(weights, TIMES)
-    assert float((lifted - dark).mean()) > 0.01
+    weights["gate"][..., 2:] = 1.0
+    # Smooth in both colour differences, which are kept at half size.
+    reference = torch.linspace(0.2, 0.8, 64).expand(3, 32, -1)
+    frames = decoder.render({**weights, "reference": reference}, TIMES)
+    torch.testing.assert_close(frames[3, ..., :30], reference[..., :30], atol=0.02, rtol=0)
+    torch.testing.assert_close(frames[3, ..., 32:], torch.full((3, 32, 32), 0.5))
+
+
+def test_motion_moves_the_picture() -> None:
+    base = _base()
+    base["restore_out.weight"][:, 24:] = 0
+    decoder = Tubelet(CONFIG, ClipShape(frames=8, height=64, width=128), base)
+    weights = _weights(decoder, 0.0)
+    weights["motion"][0] = 7.0  # two pixels per frame to the right
+    reference = drifting(1, 64, 128)[0]
+    frames = decoder.render({**weights, "reference": reference}, TIMES)
+    moved = (frames[7, ..., 30:-16] - frames[0, ..., 16:-30]).abs().mean()
+    still = (frames[7, ..., 30:-16] - frames[0, ..., 30:-16]).abs().mean()
+    assert float(moved) < 0.1 * float(still)
+
+
+def test_damaged_motion_renders_a_picture() -> None:
+    decoder = _decoder(8, 32, 32)
+    weights = _weights(decoder)
+    weights["motion"][:] = torch.tensor([float("nan"), float("inf"), -1e30, 1e9])[:, None, None]
+    frames = decoder.render({**weights, "reference": torch.rand(3, 32, 32)}, TIMES)
+    assert torch.isfinite(frames).all()
 
 
 def test_shipped_kernels_fit_the_decode_file() -> None:

@@ -11,28 +11,9 @@ from hypernet.predictor.transformer import TransformerConfig
 from hypernet.predictor.weight_predictor import ModelConfig, WeightPredictor
 
 SMALL = ModelConfig(
-    decoder=TubeletConfig(
-        grid_channels=24,
-        tile_channels=8,
-        trunk_width=8,
-        canvas_width=2,
-        frame_width=8,
-        detail_width=4,
-        head_width=8,
-    ),
-    prior=PriorConfig(
-        grid_channels=24, tile_channels=8, groups=(8, 16), context_width=8, hidden_width=8
-    ),
-    transformer=TransformerConfig(
-        quarter_width=8,
-        quarter_blocks=1,
-        eighth_width=16,
-        eighth_blocks=1,
-        width=32,
-        depth=2,
-        heads=2,
-        mlp_ratio=2.0,
-    ),
+    decoder=TubeletConfig(grid_channels=64, tile_channels=4, width=8),
+    prior=PriorConfig(first=8, middle=(8, 8), last=(20, 20), context_width=8, hidden_width=8),
+    transformer=TransformerConfig(width=32, depth=2, heads=2, mlp_ratio=2.0),
 )
 
 
@@ -44,3 +25,15 @@ def small_model(seed: int = 0) -> WeightPredictor:
 def random_symbols(shape: tuple[int, ...], seed: int, spread: float = 3.0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return (torch.randn(shape, generator=generator) * spread).round()
+
+
+def drifting(frames: int, height: int, width: int, speed: float = 2.0) -> Tensor:
+    """A texture that moves right by ``speed`` pixels per frame: ``(T, 3, H, W)`` in [0, 1]."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    pictures = [
+        torch.stack(
+            [0.5 + 0.2 * torch.sin((x - speed * t) / (5 + c)) * torch.cos(y / 7) for c in range(3)]
+        )
+        for t in range(frames)
+    ]
+    return torch.stack(pictures)

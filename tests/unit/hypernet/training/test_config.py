@@ -26,8 +26,8 @@ def test_shipped_configurations_keep_their_parameter_budget(name: str, limit: fl
         ("seed = 'x'", "seed must be int, not str"),
         ("data = 3", "data must be a table"),
         ("[schedule]\nlr = 1.0", "schedule: unknown key 'lr'"),
-        ("[model.decoder]\ntrunk_width = 0", "trunk_width is 0"),
-        ("[model.prior]\ngroups = [1, 2]", "do not add up"),
+        ("[model.decoder]\nwidth = 0", "width is 0"),
+        ("[model.prior]\nmiddle = [1, 0]", "an empty one"),
         ("= nonsense", "cannot read"),
         ("", "missing"),
     ],
@@ -53,7 +53,7 @@ def test_whole_numbers_serve_as_floats(tmp_path: Path) -> None:
 def test_the_fingerprint_ignores_places_but_not_sizes(tmp_path: Path) -> None:
     moved, resized = tmp_path / "moved.toml", tmp_path / "resized.toml"
     moved.write_text(DEBUG.read_text().replace("data/train", "elsewhere"))
-    resized.write_text(DEBUG.read_text().replace("trunk_width = 8", "trunk_width = 9"))
+    resized.write_text(DEBUG.read_text().replace("\nwidth = 8", "\nwidth = 9"))
     original = load_config(DEBUG).fingerprint
     assert load_config(moved).fingerprint == original
     assert load_config(resized).fingerprint != original

@@ -50,22 +50,25 @@ def test_batches_depend_on_seed_and_step_only(cache: FrameCache) -> None:
     one = PairSampler(cache, crop=64, pairs=3, seed=5)
     two = PairSampler(cache, crop=64, pairs=3, seed=5)
     one.batch(0)
-    assert torch.equal(one.batch(7), two.batch(7))
-    assert not torch.equal(one.batch(7), one.batch(8))
-    assert not torch.equal(one.batch(7), PairSampler(cache, crop=64, pairs=3, seed=6).batch(7))
+    other = PairSampler(cache, crop=64, pairs=3, seed=6)
+    assert torch.equal(one.batch(7).frames, two.batch(7).frames)
+    assert torch.equal(one.batch(7).offset, two.batch(7).offset)
+    assert not torch.equal(one.batch(7).frames, one.batch(8).frames)
+    assert not torch.equal(one.batch(7).frames, other.batch(7).frames)
 
 
 def test_batches_hold_pairs_of_whole_clips(cache: FrameCache) -> None:
     batch = PairSampler(cache, crop=64, pairs=4, seed=0).batch(0)
-    assert batch.shape == (8, 8, 3, 64, 64)
-    assert batch.dtype == torch.uint8
+    assert batch.frames.shape == (4, 2, 8, 3, 64, 64)
+    assert batch.frames.dtype == torch.uint8
+    assert set((batch.offset.abs() - 4.5).tolist()) <= {0.0, 4.0, 8.0, 16.0}
 
 
 def test_a_still_becomes_a_moving_clip(cache: FrameCache) -> None:
     still = FrameCache(folder=cache.folder, clips=cache.clips[2:], skipped=())
     sampler = PairSampler(still, crop=64, pairs=1, seed=0)
     moved = [
-        float((b[0, 0].float() - b[1, 7].float()).abs().mean())
+        float((b.frames[0, 0, 0].float() - b.frames[0, 1, 7].float()).abs().mean())
         for b in map(sampler.batch, range(8))
     ]
     assert max(moved) > 1
@@ -87,7 +90,7 @@ def test_the_prefetcher_yields_every_step_in_order(cache: FrameCache) -> None:
     batches = list(prefetcher)
     prefetcher.close()
     assert len(batches) == 5
-    assert all(torch.equal(b, sampler.batch(3 + i)) for i, b in enumerate(batches))
+    assert all(torch.equal(b.frames, sampler.batch(3 + i).frames) for i, b in enumerate(batches))
     assert prefetcher.waited_seconds > 0
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from hypernet.bitstream.steps import step_size
+from hypernet.decoders.coding_order import all_keys
 from hypernet.decoders.learned_coding import decode_clip, encode_clip
 from hypernet.errors import InvalidSettings, OutputNotWritable
 from hypernet.predictor.predictor import load_predictor
 from hypernet.training.export import ExportedModel, export_model
 from hypernet.training.trainer import train
-from hypernet.training.validation import ALL_KEY, score_video
+from hypernet.training.validation import score_video
 from tests.unit.hypernet.training.samples import make_config, make_sources, write_video
 
 
@@ -56,12 +56,11 @@ def test_exported_files_encode_and_decode(exported: ExportedModel) -> None:
     clip = torch.randint(0, 256, (8, 3, 40, 72), dtype=torch.uint8)
     predicted = predictor.predict(clip, 50)
     prior = predictor.decode_file.prior
-    coded = encode_clip(prior, predicted.step_index, predicted.symbols, None)
+    coded = encode_clip(prior, predicted.step_indices["grid"], predicted.symbols, None)
     shapes = {name: values.shape for name, values in predicted.symbols.items()}
-    decoded = decode_clip(prior, predicted.step_index, coded, shapes, None)
+    decoded = decode_clip(prior, predicted.step_indices["grid"], coded, shapes, None)
     for name, values in decoded.items():
         np.testing.assert_array_equal(values, predicted.symbols[name])
-    assert step_size(predicted.step_index) > 0
 
 
 def test_scores_are_of_the_bytes_that_are_written(exported: ExportedModel, folder: Path) -> None:
@@ -71,14 +70,13 @@ def test_scores_are_of_the_bytes_that_are_written(exported: ExportedModel, folde
     assert low.name == "val_one"
     assert 0 < low.bits_per_pixel < high.bits_per_pixel
     assert low.psnr_db < high.psnr_db
-    assert 0 < low.tile_share < 1
-    alone = score_video(predictor, video, quality=1, references=ALL_KEY)
+    alone = score_video(predictor, video, quality=1, order=all_keys)
     assert alone.bits_per_pixel != low.bits_per_pixel
     means = score_video(
         predictor,
         video,
         quality=1,
-        mean_tiles=torch.zeros(predictor.decode_file.config.tile_channels),
+        mean_weights={"tiles": torch.ones(predictor.decode_file.config.tile_channels)},
     )
     assert means.bits_per_pixel == low.bits_per_pixel
     assert means.psnr_db != low.psnr_db

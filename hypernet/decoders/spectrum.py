@@ -1,0 +1,151 @@
+"""The grid of a tubelet clip as a sparse spectrum: which pattern each channel stands for.
+
+A channel is one temporal and one spatial pattern in one of three colour planes: luma at full
+resolution (cells of 16x16 pixels), two colour differences at half resolution (8x8). Of all such
+patterns only the smoothest are sent; the rest is zero.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CLIP_FRAMES = 8
+"""Frames that the temporal patterns span."""
+GRID_CELL = 16
+"""Pixels along each side of a grid cell."""
+CHROMA_CELL = GRID_CELL // 2
+MAX_CHANNELS = 2048
+_CHROMA_RANK = 4.0
+"""How much later than luma a colour difference of the same frequency is chosen."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Spectrum:
+    """Places of the channels in the dense spectrum of a cell.
+
+    The dense spectrum has, for each of 8 temporal patterns, ``luma_patterns`` then twice
+    ``chroma_patterns`` spatial patterns.
+
+    Attributes:
+        index: ``(channels,)``, place of each channel in the flat dense spectrum.
+        luma_frequencies: ``(luma_patterns, 2)``, vertical and horizontal.
+        chroma_frequencies: ``(chroma_patterns, 2)``.
+        means: the three channels that are constant over the cell and over time.
+    """
+
+    index: Tensor
+    luma_frequencies: Tensor
+    chroma_frequencies: Tensor
+    means: tuple[int, int, int]
+
+    @property
+    def luma_patterns(self) -> int:
+        """Spatial patterns of luma."""
+        return len(self.luma_frequencies)
+
+    @property
+    def chroma_patterns(self) -> int:
+        """Spatial patterns of each colour difference."""
+        return len(self.chroma_frequencies)
+
+    @property
+    def patterns(self) -> int:
+        """Spatial patterns of all three planes."""
+        return self.luma_patterns + 2 * self.chroma_patterns
+
+    def scatter(self, grid_BCHW: Tensor) -> Tensor:
+        """Dense spectrum ``(B, 8, patterns, H, W)`` of the channels that are sent."""
+        batch, _, height, width = grid_BCHW.shape
+        dense = grid_BCHW.new_zeros(batch, CLIP_FRAMES * self.patterns, height, width)
+        dense = dense.index_copy(1, self.index.to(grid_BCHW.device), grid_BCHW)
+        return torch.unflatten(dense, 1, (CLIP_FRAMES, self.patterns))
+
+    def gather(self, dense_BKSHW: Tensor) -> Tensor:
+        """The channels that are sent: ``(B, channels, H, W)``."""
+        return dense_BKSHW.flatten(1, 2).index_select(1, self.index.to(dense_BKSHW.device))
+
+
+@functools.cache
+def spectrum(channels: int) -> Spectrum:
+    """The ``channels`` patterns that natural video needs most, the most useful first."""
+    # Kept for later calls, so it must not be made of tensors that only inference may use.
+    with torch.inference_mode(mode=False):
+        return _make_spectrum(channels)
+
+
+def _make_spectrum(channels: int) -> Spectrum:
+    patterns = [
+        _Pattern(time=t, plane=p, vertical=v, horizontal=u)
+        for p in range(3)
+        for t in range(CLIP_FRAMES)
+        for v in range(CHROMA_CELL if p else GRID_CELL)
+        for u in range(CHROMA_CELL if p else GRID_CELL)
+    ]
+    kept = sorted(patterns, key=lambda pattern: pattern.rank)[:channels]
+    luma = _frequencies(kept, chroma=False)
+    chroma = _frequencies(kept, chroma=True)
+    total = len(luma) + 2 * len(chroma)
+    places: list[int] = []
+    for pattern in kept:
+        frequency = (pattern.vertical, pattern.horizontal)
+        if pattern.plane == 0:
+            place = luma.index(frequency)
+        else:
+            place = len(luma) + (pattern.plane - 1) * len(chroma) + chroma.index(frequency)
+        places.append(pattern.time * total + place)
+    means = [i for i, p in enumerate(kept) if p.time == p.vertical == p.horizontal == 0]
+    return Spectrum(
+        index=torch.tensor(places),
+        luma_frequencies=torch.tensor(luma),
+        chroma_frequencies=torch.tensor(chroma),
+        means=(means[0], means[1], means[2]),
+    )
+
+
+def cosines(size: int) -> Tensor:
+    """Orthonormal cosine transform: frequencies by samples."""
+    samples = 2 * torch.arange(size) + 1
+    matrix = torch.cos(torch.outer(torch.arange(size), samples) * (math.pi / (2 * size)))
+    matrix[0] *= math.sqrt(0.5)
+    return matrix * math.sqrt(2 / size)
+
+
+def colour_matrix() -> Tensor:
+    """Orthonormal: rows are luma and two colour differences, columns RGB."""
+    rows = torch.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, 2.0], [1.0, -1.0, 0.0]])
+    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return rows / lengths
+
+
+def spatial_cosines(frequencies_N2: Tensor, side: int) -> Tensor:
+    """Orthonormal spatial patterns ``(N, side * side)``."""
+    line = cosines(side)
+    rows, columns = line[frequencies_N2[:, 0]], line[frequencies_N2[:, 1]]
+    return torch.flatten(rows[:, :, None] * columns[:, None, :], 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pattern:
+    time: int
+    plane: int
+    vertical: int
+    horizontal: int
+
+    @property
+    def rank(self) -> tuple[float, int, int]:
+        """Energy falls with frequency; colour differences hold less than luma."""
+        frequency = self.vertical + self.horizontal
+        if self.time == frequency == 0:
+            return (-1.0, self.plane, 0)
+        late = _CHROMA_RANK if self.plane else 0.0
+        return (1.6 * self.time**0.7 + frequency + late, self.plane, self.vertical)
+
+
+def _frequencies(kept: list[_Pattern], *, chroma: bool) -> list[tuple[int, int]]:
+    found = {(p.vertical, p.horizontal) for p in kept if (p.plane > 0) == chroma}
+    return sorted(found, key=lambda frequency: (sum(frequency), frequency))

@@ -1,0 +1,56 @@
+"""Moving pictures along smooth displacement fields, the same way in encoder and decoder.
+
+A field is given in pixels at the centres of 32-pixel squares and interpolated between them, so no
+border of a square can show.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MOTION_CELL = 32
+"""Pixels along each side of the squares that a displacement is sent for."""
+MAX_MOTION = 128.0
+"""Largest displacement in pixels."""
+
+
+def field_size(height: int, width: int) -> tuple[int, int]:
+    """Squares that cover a frame."""
+    return -(-height // MOTION_CELL), -(-width // MOTION_CELL)
+
+
+def dense_field(motion_B2hw: Tensor, height: int, width: int) -> Tensor:
+    """Displacement of every pixel, in pixels: ``(B, 2, height, width)``, x then y."""
+    # Damaged weights may hold anything, and sampling at NaN reads outside of memory.
+    motion = motion_B2hw.nan_to_num(0.0).clamp(-MAX_MOTION, MAX_MOTION)
+    field = F.interpolate(motion, scale_factor=MOTION_CELL, mode="bilinear", align_corners=False)
+    return field[..., :height, :width]
+
+
+def sample(pictures_BCHW: Tensor, field_B2HW: Tensor, mode: str = "bilinear") -> Tensor:
+    """Pictures read at each pixel's place plus its displacement; the border repeats outside."""
+    height, width = pictures_BCHW.shape[-2:]
+    device = pictures_BCHW.device
+    x = (torch.arange(width, device=device) + 0.5) * (2 / width) - 1
+    y = (torch.arange(height, device=device) + 0.5) * (2 / height) - 1
+    where = torch.stack(
+        (field_B2HW[:, 0] * (2 / width) + x, field_B2HW[:, 1] * (2 / height) + y[:, None]), dim=-1
+    )
+    return F.grid_sample(
+        pictures_BCHW, where, mode=mode, padding_mode="border", align_corners=False
+    )
+
+
+def inverse_field(field_B2HW: Tensor, iterations: int = 4) -> Tensor:
+    """The field that leads back: ``inverse(x + field(x)) = -field(x)``, by fixed-point steps."""
+    inverse = -field_B2HW
+    for _ in range(iterations):
+        inverse = -sample(field_B2HW, inverse)
+    return inverse
+
+
+def halved(field_B2HW: Tensor) -> Tensor:
+    """The same field for a picture of half the size."""
+    return F.avg_pool2d(field_B2HW, 2) * 0.5

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hypernet.predictor.motion import clip_motion, reference_gate, reference_motion
+from tests.unit.hypernet.predictor.samples import drifting
+
+
+def _luma(frames: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.avg_pool2d(frames.mean(1, keepdim=True), 2)[None, :, 0]
+
+
+@pytest.mark.parametrize("speed", [0.5, 2.0, -3.0])
+def test_a_pan_is_found(speed: float) -> None:
+    motion = clip_motion(_luma(drifting(8, 128, 192, speed)))
+    inside = motion[0, :, 1:-1, 1:-1]
+    assert float((inside[0] - 3.5 * speed).abs().max()) < 0.5
+    assert float(inside[1].abs().max()) < 0.5
+
+
+def test_what_stands_still_has_no_motion() -> None:
+    frames = torch.rand(1, 64, 64).expand(8, -1, -1)[None]
+    assert not clip_motion(frames).any()
+
+
+def test_the_reference_is_found_where_the_pan_left_it() -> None:
+    frames = drifting(16, 128, 192, 1.0)
+    clip, picture = _luma(frames[8:]), _luma(frames[7:8])[:, 0]
+    motion = clip_motion(clip)
+    still = clip[:, 3:5].mean(1, keepdim=True).expand(-1, 8, -1, -1)
+    found = reference_motion(picture, still, motion, torch.tensor([-4.5]))
+    assert float((found[0, 0, 1:-1, 1:-1] + 4.5).abs().max()) < 0.75
+
+
+def test_the_gate_closes_where_the_reference_is_another_picture() -> None:
+    mean = torch.full((1, 1, 32, 64), 0.3)
+    moved = mean.clone()
+    moved[..., 32:] = torch.rand(1, 1, 32, 32)
+    assert reference_gate(mean, moved)[0, 0].tolist() == [[0, 0, 1, 1]] * 2
