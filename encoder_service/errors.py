@@ -24,7 +24,8 @@ ServiceError
     |-- StorageDenied       storage.denied
     |-- InvalidKey          storage.invalid_key
     |-- ObjectMissing       storage.missing
-    `-- ObjectExists        storage.exists
+    |-- ObjectExists        storage.exists
+    `-- DamagedDecodeFile   storage.damaged
 
 The code is part of the interface (HTTP problem documents, exit status, the ``error_code`` of an
 encoding). ``retryable`` says that the same call may succeed later without anybody changing

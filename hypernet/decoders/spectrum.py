@@ -119,7 +119,7 @@ def colour_matrix() -> Tensor:
     """Orthonormal: rows are luma and two colour differences, columns RGB."""
     rows = torch.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, 2.0], [1.0, -1.0, 0.0]])
     lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    return rows / lengths
+    return torch.div(rows, lengths)
 
 
 def spatial_cosines(frequencies_N2: Tensor, side: int) -> Tensor:
