@@ -14,12 +14,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hypernet.bitstream.header import StreamHeader
+from hypernet.bitstream.header import NO_DECODE_FILE, StreamHeader
 from hypernet.bitstream.limits import DEFAULT_LIMITS, Limits, check_limit
 from hypernet.bitstream.reader import StreamReader
-from hypernet.bitstream.segment import SegmentSymbols, decode_segment, read_segment_timing
+from hypernet.bitstream.segment import (
+    TABLE_CODING,
+    ClipSymbols,
+    WeightCoding,
+    decode_segment,
+    read_segment_timing,
+)
 from hypernet.bitstream.sources import ByteSource, FileSource, HttpSource
-from hypernet.decoders import Decoder, build_decoder
+from hypernet.decoders import Decoder, build_decoder, config_to_fields
+from hypernet.decoders.coding_order import Step, nearest_frame
+from hypernet.decoders.decode_file import DecodeFile, find_decode_file
+from hypernet.decoders.learned_coding import LearnedCoding
 from hypernet.errors import InvalidStream
 from hypernet.quantization import dequantize
 from hypernet.video.colour import Colour
@@ -41,6 +50,7 @@ class SegmentDecoder:
 
     Raises:
         InvalidStream: unknown decoder, or one that needs more memory than is allowed.
+        MissingDecodeFile: the stream needs one that is not installed.
     """
 
     def __init__(
@@ -51,12 +61,22 @@ class SegmentDecoder:
     ) -> None:
         self.header, self.limits = header, limits
         self.device = device or torch.device("cpu")
+        self.coding: WeightCoding = TABLE_CODING
+        self._base: dict[str, Tensor] | None = None
+        if header.decode_file != NO_DECODE_FILE:
+            decode_file = _fitting_decode_file(header)
+            self.coding = LearnedCoding(decode_file.prior)
+            self._base = {n: value.to(self.device) for n, value in decode_file.base.items()}
         self.decoder_of(1)
 
     def decoder_of(self, num_frames: int) -> Decoder:
         """The decoder of a clip with that many frames."""
         shape = ClipShape(frames=num_frames, height=self.header.height, width=self.header.width)
-        decoder = build_decoder(self.header.decoder, self.header.decoder_config, shape)
+        header = self.header
+        try:
+            decoder = build_decoder(header.decoder, header.decoder_config, shape, self._base)
+        except TypeError as error:
+            raise InvalidStream(f"decoder {header.decoder} has no decode file") from error
         check_limit(
             "the memory to render one frame", decoder.activation_bytes(), MAX_ACTIVATION_BYTES
         )
@@ -79,26 +99,69 @@ class SegmentDecoder:
             return
         first = bisect.bisect_right(clip_starts, start) - 1
         last = bisect.bisect_left(clip_starts, stop)
-        segment = decode_segment(payload, self.specs_of, self.limits, clips=range(first, last))
+        segment = decode_segment(
+            payload, self.specs_of, self.limits, clips=range(first, last), coding=self.coding
+        )
+        renderer = Renderer(self, segment.clips, segment.step_indices)
         for clip in range(first, last):
             offset = clip_starts[clip]
             times = range(max(start, offset), min(stop, clip_starts[clip + 1]))
-            pictures = self._render(segment, clip, [n - offset for n in times])
+            pictures = renderer.pictures(clip, [n - offset for n in times])
             for n, rgb_HWC in zip(times, pictures, strict=True):
                 yield Frame(pts=segment.pts[n], rgb_HWC=rgb_HWC)
 
-    @torch.inference_mode()
-    def _render(
-        self, segment: SegmentSymbols, number: int, times: Sequence[int]
-    ) -> Iterator[NDArray[np.uint8]]:
-        clip = segment.clips[number]
-        decoder = self.decoder_of(clip.num_frames)
-        specs = decoder.weight_specs()
-        weights = dequantize(specs, clip.symbols, segment.step_indices, self.device)
+
+class Renderer:
+    """Frames of the decoded clips of one segment; nearest frames of reference clips are kept."""
+
+    def __init__(
+        self,
+        decoders: SegmentDecoder,
+        clips: Sequence[ClipSymbols],
+        step_indices: Sequence[int],
+    ) -> None:
+        self._decoders, self._clips, self._step_indices = decoders, clips, step_indices
+        self._nearest: dict[tuple[int, int], Tensor] = {}
+
+    def pictures(self, number: int, times: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        """8-bit frames of a clip at the given times."""
+        for frames_NCHW in self._rendered(number, times):
+            yield from to_uint8(frames_NCHW).numpy()
+
+    def _rendered(self, number: int, times: Sequence[int]) -> Iterator[Tensor]:
+        clip, device = self._clips[number], self._decoders.device
+        decoder = self._decoders.decoder_of(clip.num_frames)
+        weights = dequantize(decoder.weight_specs(), clip.symbols, self._step_indices, device)
+        if decoder.departs_from_reference and clip.reference is not None:
+            weights["reference"] = self.nearest(Step(clip=number, reference=clip.reference))
         batch = max(1, min(8, BATCH_BYTES // decoder.activation_bytes()))
-        all_times = torch.tensor(times, dtype=torch.float32, device=self.device)
+        all_times = torch.tensor(times, dtype=torch.float32, device=device)
         for times_N in torch.split(all_times, batch):
-            yield from to_uint8(decoder.render(weights, times_N)).numpy()
+            with torch.inference_mode():
+                frames_NCHW = decoder.render(weights, times_N)
+            yield frames_NCHW
+
+    def nearest(self, step: Step) -> Tensor:
+        """What a clip departs from: the frame of its reference clip that is next to it.
+
+        Raises:
+            ValueError: the step has no reference.
+        """
+        if step.reference is None:
+            raise ValueError(f"clip {step.clip} has no reference")
+        frame, _ = nearest_frame(step, self._clips[step.reference].num_frames)
+        key = (step.reference, frame)
+        if key not in self._nearest:
+            (rendered,) = self._rendered(step.reference, [frame])
+            self._nearest[key] = rendered[0]
+        return self._nearest[key]
+
+
+def _fitting_decode_file(header: StreamHeader) -> DecodeFile:
+    found = find_decode_file(header.decode_file.hex())
+    if config_to_fields(found.config) != header.decoder_config:
+        raise InvalidStream("the stream and its decode file disagree about the decoder's sizes")
+    return found
 
 
 class NrvStream:
@@ -160,10 +223,12 @@ def verify(reader: StreamReader) -> int:
         InvalidStream: something is damaged; the message names it.
     """
     reader.verify()
-    specs_of = SegmentDecoder(reader.header, reader.limits).specs_of
+    decoder = SegmentDecoder(reader.header, reader.limits)
     count = 0
     for number, entry in enumerate(reader.index.segments):
-        segment = decode_segment(reader.segment(number), specs_of, reader.limits)
+        segment = decode_segment(
+            reader.segment(number), decoder.specs_of, reader.limits, coding=decoder.coding
+        )
         if len(segment.pts) != entry.num_frames or segment.pts[0] != entry.first_pts:
             raise InvalidStream(f"segment {number} and the index disagree about its frames")
         count += sum(s.size for clip in segment.clips for s in clip.symbols.values())

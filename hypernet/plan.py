@@ -14,9 +14,10 @@ from typing import Any, Self
 
 import torch
 
-from hypernet.bitstream.header import StreamHeader
+from hypernet.bitstream.header import NO_DECODE_FILE, StreamHeader
 from hypernet.decoders import Decoder, build_decoder, config_to_fields
 from hypernet.errors import InvalidSettings
+from hypernet.predictor.files import find_predictor
 from hypernet.preset_names import DEFAULT_PRESET
 from hypernet.presets import find_preset, rate_factor
 from hypernet.video.colour import Colour
@@ -90,6 +91,8 @@ class Plan:
         segments: in frame order.
         decoder: wire id.
         decoder_config: the decoder's configuration as wire fields.
+        decode_file: SHA-256 of the decode file that the stream will name, hexadecimal.
+        predictor: SHA-256 of the predictor file.
         warnings: what of the source could not be read.
     """
 
@@ -97,6 +100,8 @@ class Plan:
     segments: tuple[SegmentRange, ...]
     decoder: int
     decoder_config: tuple[int, ...]
+    decode_file: str | None = None
+    predictor: str | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -128,6 +133,7 @@ class Plan:
             bit_depth=info.bit_depth,
             decoder=self.decoder,
             decoder_config=self.decoder_config,
+            decode_file=bytes.fromhex(self.decode_file) if self.decode_file else NO_DECODE_FILE,
         )
 
     def to_json(self) -> str:
@@ -143,6 +149,8 @@ class Plan:
             segments=tuple(SegmentRange(**segment) for segment in fields["segments"]),
             decoder=fields["decoder"],
             decoder_config=tuple(fields["decoder_config"]),
+            decode_file=fields.get("decode_file"),
+            predictor=fields.get("predictor"),
             warnings=tuple(fields.get("warnings", ())),
         )
 
@@ -154,6 +162,7 @@ def make_plan(source: Path, settings: EncodeSettings) -> Plan:
         UnreadableVideo, UnsupportedVideo: as ``probe``.
     """
     preset = find_preset(settings.preset)
+    predictor = find_predictor(preset.predictor) if preset.predictor else None
     info = probe(source)
     report = ReadReport()
     segments = plan_segments(source, preset.segment_frames, report=report)
@@ -163,6 +172,8 @@ def make_plan(source: Path, settings: EncodeSettings) -> Plan:
         segments=segments,
         decoder=preset.decoder,
         decoder_config=config_to_fields(config),
+        decode_file=predictor.decode_sha256 if predictor else None,
+        predictor=predictor.sha256 if predictor else None,
         warnings=report.warnings(),
     )
 

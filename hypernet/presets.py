@@ -10,7 +10,9 @@ from hypernet.decoders.base import Decoder
 from hypernet.decoders.config import DecoderConfig
 from hypernet.decoders.nerv import NervConfig, NervDecoder
 from hypernet.decoders.sizing import BITS_PER_WEIGHT, SizeTarget, nerv_config, num_weights
+from hypernet.decoders.tubelet import Tubelet
 from hypernet.errors import InvalidSettings
+from hypernet.predictor.files import find_predictor
 from hypernet.preset_names import unknown_preset
 from hypernet.weights import ClipShape
 
@@ -19,6 +21,7 @@ WHOLE_CLIP_FRAMES = 4096
 MIDDLE_QUALITY = 50
 RATE_WEIGHT_EXPONENT = -1.5  # how the price of a bit falls as more bits are aimed at
 QUALITY_PER_DOUBLING = 20  # so many points of quality double the bits that are aimed at
+DEFAULT_MODEL = "tubelet-tiny"
 LEARNING_STEPS = 300  # what a network takes to leave the mean colour, however few the frames
 
 
@@ -42,6 +45,7 @@ class Preset:
     min_steps: int = 1
     segment_frames: int = SEGMENT_FRAMES
     learning_rate: float = 0.02
+    predictor: str | None = None
 
     def steps(self, num_frames: int, batch_frames: int) -> int:
         """Gradient steps for a segment when neither steps nor a budget are given."""
@@ -113,6 +117,18 @@ def _paper_nerv(name: str, stem_width: int) -> Preset:
         rate_weight=0.001,
         epochs=300,
         segment_frames=WHOLE_CLIP_FRAMES,
+    )
+
+
+def _predicted(name: str, summary: str, model: str) -> Preset:
+    return Preset(
+        name=name,
+        summary=summary,
+        decoder=Tubelet.wire_id,
+        configure=lambda _clip, _factor: find_predictor(model).decode_file().config,
+        rate_weight=math.nan,
+        epochs=0,
+        predictor=model,
     )
 
 

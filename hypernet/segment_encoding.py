@@ -19,6 +19,7 @@ from hypernet.errors import EncodeFailed, UnreadableVideo
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB, PsnrAccumulator
 from hypernet.fitting import BATCH_FRAMES, FitProgress, FitSettings, fit
 from hypernet.plan import EncodeSettings, Plan
+from hypernet.predictor.files import find_predictor
 from hypernet.presets import find_preset, rate_weight
 from hypernet.result import EncodedSegment
 from hypernet.video.reader import Frame
@@ -74,6 +75,33 @@ def encode_frames(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> E
         EncodeFailed: the fit diverged, or the bytes did not decode to what was encoded.
     """
     started = time.monotonic()
+    if find_preset(limits.settings.preset).predictor is None:
+        segment = _fitted(frames, plan, limits)
+    else:
+        segment = _predicted(frames, plan, limits)
+    coder = SegmentDecoder(plan.header())
+    payload = code_segment(segment, coder.specs_of, coder.coding)
+    return _verified(payload, frames, plan, segment.refinement_steps, started)
+
+
+def _predicted(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> SegmentSymbols:
+    # Encoding by fitting must not need the predictor's libraries.
+    from hypernet.prediction import predict_segment  # noqa: PLC0415
+
+    settings = limits.settings
+    preset = find_preset(settings.preset)
+    return predict_segment(
+        torch.from_numpy(frames.frames_THWC).permute(0, 3, 1, 2),
+        frames.pts,
+        predictor_file=find_predictor(preset.predictor or ""),
+        decoders=SegmentDecoder(plan.header(), device=settings.torch_device()),
+        quality=settings.quality,
+        on_progress=limits.on_progress,
+        should_stop=limits.should_stop,
+    )
+
+
+def _fitted(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> SegmentSymbols:
     num_frames = len(frames.pts)
     coder = SegmentDecoder(plan.header())
     decoder = coder.decoder_of(num_frames)
@@ -86,16 +114,12 @@ def encode_frames(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> E
         on_progress=limits.on_progress,
         should_stop=limits.should_stop,
     )
-    payload = code_segment(
-        SegmentSymbols(
-            pts=frames.pts,
-            refinement_steps=fitted.steps,
-            step_indices=fitted.step_indices,
-            clips=(ClipSymbols(num_frames=num_frames, symbols=fitted.symbols),),
-        ),
-        coder.specs_of,
+    return SegmentSymbols(
+        pts=frames.pts,
+        refinement_steps=fitted.steps,
+        step_indices=fitted.step_indices,
+        clips=(ClipSymbols(num_frames=num_frames, symbols=fitted.symbols),),
     )
-    return _verified(payload, frames, plan, fitted.steps, started)
 
 
 def _fit_settings(plan: Plan, limits: SegmentLimits, num_frames: int) -> FitSettings:

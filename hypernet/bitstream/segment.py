@@ -1,14 +1,16 @@
 """A segment payload: timing, quantisation steps, and the coded weights of each clip.
 
-A segment is self-contained. Its first clip is coded on its own (the key clip), any other clip on
-its own or against one earlier clip. Each clip is a range coder stream of its own, so a reader
-decodes only the clips it needs.
+A segment is self-contained. A clip is coded on its own (a key clip) or against one other clip,
+before or after it. Each clip is a range coder stream of its own, so a reader decodes only the clips
+it needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Protocol
 
 from hypernet.bitstream.limits import DEFAULT_LIMITS, Limits, check_limit
 from hypernet.bitstream.steps import NUM_STEPS
@@ -20,6 +22,60 @@ from hypernet.weights import WeightSpec
 SpecsOf = Callable[[int], Sequence[WeightSpec]]
 """Specs of a clip with the given number of frames. Names are the same for every number."""
 
+
+class WeightCoding(Protocol):
+    """How the integers of one clip become bytes, given those of its reference clip."""
+
+    def encode(
+        self,
+        symbols: WeightSymbols,
+        specs: Sequence[WeightSpec],
+        step_indices: Sequence[int],
+        reference: WeightSymbols | None,
+    ) -> bytes:
+        """The bytes of a clip."""
+        ...
+
+    def decode(
+        self,
+        data: bytes,
+        specs: Sequence[WeightSpec],
+        step_indices: Sequence[int],
+        reference: WeightSymbols | None,
+    ) -> WeightSymbols:
+        """What was encoded.
+
+        Raises:
+            InvalidStream: the data cannot come from an encoder.
+        """
+        ...
+
+
+class TableCoding:
+    """With a table per tensor row that the clip names; needs nothing but the stream."""
+
+    def encode(
+        self,
+        symbols: WeightSymbols,
+        specs: Sequence[WeightSpec],
+        step_indices: Sequence[int],  # noqa: ARG002 - tables adapt to any step
+        reference: WeightSymbols | None,
+    ) -> bytes:
+        """See ``WeightCoding``."""
+        return encode_weights(symbols, specs, reference)
+
+    def decode(
+        self,
+        data: bytes,
+        specs: Sequence[WeightSpec],
+        step_indices: Sequence[int],  # noqa: ARG002 - tables adapt to any step
+        reference: WeightSymbols | None,
+    ) -> WeightSymbols:
+        """See ``WeightCoding``."""
+        return decode_weights(data, specs, reference)
+
+
+TABLE_CODING = TableCoding()
 MAX_PTS = 1 << 61
 MAX_REFINEMENT_STEPS = (1 << 32) - 1
 VALUES_PER_BYTE = 1 << 16
@@ -32,7 +88,7 @@ class ClipSymbols:
 
     Attributes:
         num_frames: frames rendered by these weights.
-        reference: number of an earlier clip of the segment, None if coded on its own.
+        reference: number of another clip of the segment, None if coded on its own.
         symbols: int32 per tensor, by name. Empty for a clip that a decoder was not asked for.
     """
 
@@ -82,7 +138,9 @@ class _Head:
     clips: tuple[_ClipHead, ...]
 
 
-def encode_segment(segment: SegmentSymbols, specs_of: SpecsOf) -> bytes:
+def encode_segment(
+    segment: SegmentSymbols, specs_of: SpecsOf, coding: WeightCoding = TABLE_CODING
+) -> bytes:
     """The payload of a segment. Equal segments give equal bytes.
 
     Raises:
@@ -96,7 +154,7 @@ def encode_segment(segment: SegmentSymbols, specs_of: SpecsOf) -> bytes:
         if len(specs) != len(segment.step_indices):
             raise ValueError(f"{len(segment.step_indices)} step indices for {len(specs)} tensors")
         reference = None if clip.reference is None else segment.clips[clip.reference].symbols
-        payloads.append(encode_weights(clip.symbols, specs, reference))
+        payloads.append(coding.encode(clip.symbols, specs, segment.step_indices, reference))
     return _pack_head(segment, payloads) + b"".join(payloads)
 
 
@@ -106,6 +164,7 @@ def decode_segment(
     limits: Limits = DEFAULT_LIMITS,
     *,
     clips: Iterable[int] | None = None,
+    coding: WeightCoding = TABLE_CODING,
 ) -> SegmentSymbols:
     """Decode a segment, or only some clips of it.
 
@@ -115,6 +174,7 @@ def decode_segment(
         limits: bounds on what is decoded.
         clips: numbers of the clips to decode, together with those they are coded against; None
             decodes all. The others come back without symbols.
+        coding: of the weights; what the stream was written with.
 
     Raises:
         InvalidStream: damaged, or over the limits.
@@ -124,14 +184,14 @@ def decode_segment(
     needed = _with_references(head, range(len(head.clips)) if clips is None else clips)
     specs_by_frames = {n: specs_of(n) for n in {head.clips[i].num_frames for i in needed}}
     _check_work(head, needed, specs_by_frames, limits)
+    ends = [start, *(start + n for n in accumulate(clip.payload_bytes for clip in head.clips))]
     decoded: dict[int, WeightSymbols] = {}
-    for number, clip in enumerate(head.clips):
-        end = start + clip.payload_bytes
-        if number in needed:
-            reference = None if clip.reference is None else decoded[clip.reference]
-            specs = specs_by_frames[clip.num_frames]
-            decoded[number] = decode_weights(payload[start:end], specs, reference)
-        start = end
+    for number in needed:
+        clip = head.clips[number]
+        reference = None if clip.reference is None else decoded[clip.reference]
+        specs = specs_by_frames[clip.num_frames]
+        data = payload[ends[number] : ends[number + 1]]
+        decoded[number] = coding.decode(data, specs, head.step_indices, reference)
     return SegmentSymbols(
         pts=head.pts,
         refinement_steps=head.refinement_steps,
@@ -172,15 +232,16 @@ def _check_segment(segment: SegmentSymbols) -> None:
     if any(not 0 <= index < NUM_STEPS for index in segment.step_indices):
         raise ValueError(f"a step index is not in 0..{NUM_STEPS - 1}")
     for number, clip in enumerate(segment.clips):
-        if clip.reference is not None and not 0 <= clip.reference < number:
+        if clip.reference is not None and not 0 <= clip.reference < len(segment.clips):
             raise ValueError(f"clip {number} refers to clip {clip.reference}")
+    _coding_order([clip.reference for clip in segment.clips], range(len(segment.clips)))
 
 
 def _pack_head(segment: SegmentSymbols, payloads: Sequence[bytes]) -> bytes:
     parts = [pack_varint(len(segment.clips))]
     for number, (clip, payload) in enumerate(zip(segment.clips, payloads, strict=True)):
         distance = 0 if clip.reference is None else number - clip.reference
-        parts += map(pack_varint, (clip.num_frames, distance, len(payload)))
+        parts += [pack_varint(clip.num_frames), pack_zigzag(distance), pack_varint(len(payload))]
     parts += [pack_varint(segment.refinement_steps), pack_varint(len(segment.step_indices))]
     parts.append(bytes(segment.step_indices))
     deltas = [b - a for a, b in zip(segment.pts, segment.pts[1:], strict=False)]
@@ -195,7 +256,9 @@ def _unpack_head(payload: bytes, limits: Limits) -> tuple[_Head, int]:
     num_clips = reader.varint(
         "the number of clips", minimum=1, maximum=limits.max_clips_per_segment
     )
-    clips = tuple(_unpack_clip_head(reader, number, limits) for number in range(num_clips))
+    clips = tuple(
+        _unpack_clip_head(reader, number, num_clips, limits) for number in range(num_clips)
+    )
     num_frames = sum(clip.num_frames for clip in clips)
     check_limit("frames of a segment", num_frames, limits.max_frames_per_segment)
     steps = reader.varint("refinement steps", maximum=MAX_REFINEMENT_STEPS)
@@ -208,9 +271,11 @@ def _unpack_head(payload: bytes, limits: Limits) -> tuple[_Head, int]:
     return head, reader.position
 
 
-def _unpack_clip_head(reader: HeadReader, number: int, limits: Limits) -> _ClipHead:
+def _unpack_clip_head(reader: HeadReader, number: int, num_clips: int, limits: Limits) -> _ClipHead:
     num_frames = reader.varint("frames of a clip", minimum=1, maximum=limits.max_frames_per_segment)
-    distance = reader.varint("the distance to the reference clip", maximum=number)
+    distance = reader.zigzag("the distance to the reference clip")
+    if not 0 <= number - distance < num_clips:
+        raise InvalidStream(f"clip {number} of {num_clips} refers to clip {number - distance}")
     return _ClipHead(
         num_frames=num_frames,
         reference=number - distance if distance else None,
@@ -236,27 +301,42 @@ def _unpack_timing(reader: HeadReader, num_frames: int) -> tuple[int, ...]:
     return tuple(pts)
 
 
-def _with_references(head: _Head, clips: Iterable[int]) -> set[int]:
-    needed: set[int] = set()
-    for number in clips:
+def _with_references(head: _Head, clips: Iterable[int]) -> list[int]:
+    wanted = list(clips)
+    for number in wanted:
         if not 0 <= number < len(head.clips):
             raise IndexError(f"clip {number} of {len(head.clips)}")
+    return _coding_order([clip.reference for clip in head.clips], wanted)
+
+
+def _coding_order(references: Sequence[int | None], clips: Iterable[int]) -> list[int]:
+    """These clips and all they need, references first.
+
+    Raises:
+        InvalidStream: clips refer to each other in a circle.
+    """
+    order: dict[int, None] = {}
+    for number in clips:
+        chain: dict[int, None] = {}
         current: int | None = number
-        while current is not None and current not in needed:
-            needed.add(current)
-            current = head.clips[current].reference
-    return needed
+        while current is not None and current not in order:
+            if current in chain:
+                raise InvalidStream(f"clip {current} needs itself to be decoded")
+            chain[current] = None
+            current = references[current]
+        order |= dict.fromkeys(reversed(chain))
+    return list(order)
 
 
 def _check_work(
     head: _Head,
-    needed: set[int],
+    needed: Sequence[int],
     specs_by_frames: Mapping[int, Sequence[WeightSpec]],
     limits: Limits,
 ) -> None:
     """Refuse before decoding what would take more memory or time than its bytes allow."""
     total = 0
-    for number in sorted(needed):
+    for number in needed:
         clip = head.clips[number]
         specs = specs_by_frames[clip.num_frames]
         if len(specs) != len(head.step_indices):

@@ -21,6 +21,9 @@ class Decoder(Protocol):
 
     name: ClassVar[str]
     wire_id: ClassVar[int]
+    departs_from_reference: ClassVar[bool]
+    """Whether a clip with a reference is painted onto that clip's nearest frame: its ``weights``
+    then hold that frame as ``reference``, ``(3, height, width)`` RGB in [0, 1]."""
     clip: ClipShape
 
     def weight_specs(self) -> tuple[WeightSpec, ...]:

@@ -6,8 +6,10 @@ sizes as JSON. It is named by the hash of its bytes, which a stream quotes.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ from hypernet.errors import MissingDecodeFile
 FORMAT = "tubelet-2"
 MAX_BYTES = 1 << 20
 HASH_DIGITS = 16
+SUFFIX = ".decode.safetensors"
+SHIPPED = Path(__file__).parents[1] / "models"
+MODELS_VARIABLE = "NRV_MODELS"
+"""Environment variable that names another folder of decode and predictor files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -34,12 +40,14 @@ class DecodeFile:
         base: its shipped kernels, float32.
         prior: the learned prior, ready to code.
         sha256: of the file's bytes.
+        path: of the file.
     """
 
     config: TubeletConfig
     base: dict[str, Tensor]
     prior: IntegerPrior
     sha256: str
+    path: Path
 
 
 def pack_decode_file(config: TubeletConfig, base: dict[str, Tensor], prior: IntegerPrior) -> bytes:
@@ -63,7 +71,34 @@ def pack_decode_file(config: TubeletConfig, base: dict[str, Tensor], prior: Inte
 
 def decode_file_name(data: bytes) -> str:
     """The name that a decode file of these bytes is shipped under."""
-    return f"{hashlib.sha256(data).hexdigest()[:HASH_DIGITS]}.decode.safetensors"
+    return f"{hashlib.sha256(data).hexdigest()[:HASH_DIGITS]}{SUFFIX}"
+
+
+def model_folders() -> tuple[Path, ...]:
+    """Where decode and predictor files are looked for: what is shipped, then ``$NRV_MODELS``."""
+    more = os.environ.get(MODELS_VARIABLE)
+    return (SHIPPED, Path(more)) if more else (SHIPPED,)
+
+
+@functools.lru_cache(maxsize=8)
+def find_decode_file(digest: str) -> DecodeFile:
+    """The installed decode file with this SHA-256, in hexadecimal.
+
+    Raises:
+        MissingDecodeFile: it is not installed; the message says where it belongs.
+    """
+    name = f"{digest[:HASH_DIGITS]}{SUFFIX}"
+    for folder in model_folders():
+        if (folder / name).exists():
+            found = load_decode_file(folder / name)
+            if found.sha256 != digest:
+                raise MissingDecodeFile(f"{folder / name} is not the decode file {digest}")
+            return found
+    raise MissingDecodeFile(
+        f"the stream needs decode file {digest}, which is not installed: put {name} into a folder "
+        f"and name the folder in {MODELS_VARIABLE}, or install the nrv version that wrote the "
+        "stream"
+    )
 
 
 def load_decode_file(path: Path) -> DecodeFile:
@@ -91,7 +126,7 @@ def load_decode_file(path: Path) -> DecodeFile:
     base = {name: value.float() for name, value in _below(tensors, "base.").items()}
     if {name: tuple(value.shape) for name, value in base.items()} != base_shapes(config):
         raise MissingDecodeFile(f"{path} does not hold the kernels that its sizes name")
-    return DecodeFile(config=config, base=base, prior=prior, sha256=digest)
+    return DecodeFile(config=config, base=base, prior=prior, sha256=digest, path=path)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

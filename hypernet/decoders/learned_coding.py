@@ -8,7 +8,7 @@ sure or not sure enough of this clip for a few bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from hypernet.bitstream.tables import LAPLACE_SHAPE, NUM_SCALES, cost_table
 from hypernet.decoders.integer_prior import IntegerPrior, even_cells, neighbour_mean
 from hypernet.decoders.spectrum import spectrum
 from hypernet.errors import EncodeFailed, InvalidStream
+from hypernet.weights import WeightSpec
 
 SCALE_BITS = 6
 TABLE_BITS = 10
@@ -33,6 +34,34 @@ MAX_SYMBOL = 1 << 20
 
 IntArray = NDArray[np.int32]
 Symbols = Mapping[str, IntArray]
+
+
+class LearnedCoding:
+    """``hypernet.bitstream.segment.WeightCoding`` with the prior of a decode file."""
+
+    def __init__(self, prior: IntegerPrior) -> None:
+        self._prior = prior
+
+    def encode(
+        self,
+        symbols: Symbols,
+        specs: Sequence[WeightSpec],  # noqa: ARG002 - the symbols have the shapes
+        step_indices: Sequence[int],
+        reference: Symbols | None,
+    ) -> bytes:
+        """See ``encode_clip``."""
+        return encode_clip(self._prior, step_indices[-1], symbols, reference)
+
+    def decode(
+        self,
+        data: bytes,
+        specs: Sequence[WeightSpec],
+        step_indices: Sequence[int],
+        reference: Symbols | None,
+    ) -> dict[str, IntArray]:
+        """See ``decode_clip``."""
+        shapes = {spec.name: spec.shape for spec in specs}
+        return decode_clip(self._prior, step_indices[-1], data, shapes, reference)
 
 
 class _Coder(Protocol):

@@ -52,6 +52,7 @@ class NervDecoder:
 
     name: ClassVar[str] = "nerv"
     wire_id: ClassVar[int] = 1
+    departs_from_reference: ClassVar[bool] = False
 
     def __init__(self, config: NervConfig, clip: ClipShape) -> None:
         self.config = config

@@ -228,6 +228,7 @@ class Tubelet:
 
     name: ClassVar[str] = "tubelet"
     wire_id: ClassVar[int] = 5
+    departs_from_reference: ClassVar[bool] = True
 
     def __init__(
         self, config: TubeletConfig, clip: ClipShape, base: Mapping[str, Tensor] | None = None

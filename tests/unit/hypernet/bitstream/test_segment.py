@@ -151,11 +151,27 @@ def test_segments_that_contradict_themselves_are_refused(
         tiny_payload(**changes)
 
 
-@pytest.mark.parametrize("reference", [0, 1, -1])
-def test_references_must_point_back(reference: int) -> None:
+@pytest.mark.parametrize("reference", [1, -1])
+def test_references_are_clips_of_the_segment(reference: int) -> None:
     clip = dataclasses.replace(tiny_segment().clips[0], reference=reference)
     with pytest.raises(ValueError, match="clip 0 refers to"):
         tiny_payload(clips=(clip,), pts=(0, 1))
+
+
+def test_a_clip_cannot_need_itself() -> None:
+    clip = dataclasses.replace(tiny_segment().clips[0], reference=0)
+    with pytest.raises(InvalidStream, match="needs itself"):
+        tiny_payload(clips=(clip,), pts=(0, 1))
+
+
+def test_a_clip_may_be_coded_against_a_later_one() -> None:
+    first, second = tiny_segment().clips[0], tiny_segment().clips[0]
+    clips = (dataclasses.replace(first, reference=1), second)
+    payload = tiny_payload(clips=clips, pts=(0, 1, 2, 3))
+    decoded = decode_segment(payload, one_value, clips=[0])
+    assert decoded.clips[0].reference == 1
+    np.testing.assert_array_equal(decoded.clips[0].symbols["w"], first.symbols["w"])
+    assert decoded.clips[1].symbols
 
 
 def test_too_large_a_symbol_is_refused() -> None:
@@ -199,7 +215,7 @@ def head(*fields: bytes | int) -> bytes:
     [
         (head(0), "number of clips is 0"),
         (head(1, 0), "frames of a clip is 0"),
-        (head(1, 1, 1), "distance .* is 1"),
+        (head(1, 1, 1), "refers to clip 1"),
         (head(1, 1, 0, 0, 2**32), "refinement steps"),
         (head(1, 1, 0, 0, 0, 3, b"\1\2"), "ends inside the step indices"),
         (head(1, 1, 0, 0, 0, 0, pack_zigzag(0), 2), "kind of timing is 2"),
