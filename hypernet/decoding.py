@@ -134,11 +134,14 @@ class Renderer:
         weights = dequantize(decoder.weight_specs(), clip.symbols, self._step_indices, device)
         if decoder.departs_from_reference and clip.reference is not None:
             weights["reference"] = self.nearest(Step(clip=number, reference=clip.reference))
-        batch = max(1, min(8, BATCH_BYTES // decoder.activation_bytes()))
+        # On a CPU, what lies between two layers of one frame just fits into the cache.
+        fitting = 1 if device.type == "cpu" else BATCH_BYTES // decoder.activation_bytes()
         all_times = torch.tensor(times, dtype=torch.float32, device=device)
-        for times_N in torch.split(all_times, batch):
+        with torch.inference_mode():
+            render = decoder.bind(weights)
+        for times_N in torch.split(all_times, max(1, min(8, fitting))):
             with torch.inference_mode():
-                frames_NCHW = decoder.render(weights, times_N)
+                frames_NCHW = render(times_N)
             yield frames_NCHW
 
     def nearest(self, step: Step) -> Tensor:

@@ -14,17 +14,10 @@ from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
 from hypernet.decoders.coding_order import coding_order, nearest_frame
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoding import Renderer, SegmentDecoder
-from hypernet.errors import Cancelled, InvalidSettings
+from hypernet.errors import Cancelled
 from hypernet.fitting import FitProgress
 from hypernet.predictor.files import PredictorFile
-
-try:
-    from hypernet.predictor.predictor import Predictor, load_predictor
-except ModuleNotFoundError as error:  # pragma: no cover - without the extra
-    raise InvalidSettings(
-        f"predicting weights needs {error.name}: pip install 'nrv[train]', or choose a preset "
-        "that fits"
-    ) from error
+from hypernet.predictor.predictor import Predictor, load_predictor
 
 
 def predict_segment(

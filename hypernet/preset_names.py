@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PRESET_NAMES = (
     "debug",
+    "fast",
     "nerv-s",
     "nerv-m",
     "nerv-l",

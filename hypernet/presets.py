@@ -147,6 +147,7 @@ PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
         DEBUG,
+        _predicted("fast", "predicted in one forward pass per clip", DEFAULT_MODEL),
         _fitted_nerv("nerv-s", 2, 0.05),
         _fitted_nerv("nerv-m", 5, 0.1),
         _fitted_nerv("nerv-l", 10, 0.2),

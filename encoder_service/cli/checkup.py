@@ -19,6 +19,7 @@ from hypernet.codec import encode_file
 from hypernet.decoding import open_stream
 from hypernet.errors import HypernetError
 from hypernet.plan import EncodeSettings
+from hypernet.predictor.files import installed_predictors
 from hypernet.presets import PRESETS
 from hypernet.video.probe import VideoInfo
 from hypernet.video.reader import Frame
@@ -44,6 +45,7 @@ def check() -> list[Check]:
         _checked("device", _device),
         _checked("video encoders", _encoders),
         _checked("presets", lambda: ", ".join(PRESETS)),
+        _checked("models", _models),
         _checked("encode and decode", _round_trip),
     ]
 
@@ -68,6 +70,14 @@ def _device() -> str:
     if not torch.cuda.is_available():
         return f"cpu ({torch.backends.cpu.get_cpu_capability()}), no CUDA device"
     return f"cuda ({torch.cuda.get_device_name()})"
+
+
+def _models() -> str:
+    """Every predictor that is installed, with the decode file that its streams name."""
+    found = installed_predictors()
+    for model in found:
+        model.decode_file()
+    return ", ".join(f"{m.name} (decode file {m.decode_sha256[:16]})" for m in found) or "none"
 
 
 def _encoders() -> str:

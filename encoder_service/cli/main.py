@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from encoder_service.cli import admin, batch, bench, local, remote
+from encoder_service.cli import admin, batch, bench, local, remote, training
 from encoder_service.cli.extras import extra_of, missing
 from encoder_service.errors import (
     InvalidConfiguration,
@@ -49,6 +49,7 @@ local.register(app)
 admin.register(app)
 remote.register(app)
 batch.register(app)
+training.register(app)
 app.add_typer(bench.app, name="bench")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -35,11 +36,17 @@ def encode_progress() -> Iterator[Callable[[EncodeProgress], None]]:
                 description=f"segment {progress.segment + 1}/{progress.num_segments}",
                 total=progress.frames_total,
                 completed=progress.frames_done,
-                state=f"{progress.psnr_db:.2f} dB  {progress.bits_per_pixel:.4f} bpp  "
-                f"{_clock(progress.eta_seconds)} left",
+                state=f"{_quality(progress)}{_clock(progress.eta_seconds)} left",
             )
 
         yield report
+
+
+def _quality(progress: EncodeProgress) -> str:
+    """Quality and rate so far; nothing while they are not known."""
+    if math.isnan(progress.psnr_db):
+        return ""
+    return f"{progress.psnr_db:.2f} dB  {progress.bits_per_pixel:.4f} bpp  "
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol
 
 from torch import Tensor
@@ -42,6 +42,10 @@ class Decoder(Protocol):
             ``frames_NCHW``: RGB in [0, 1], float32, cropped to the clip's true height and width.
             Each frame depends on its own time only, so one frame costs one frame.
         """
+        ...
+
+    def bind(self, weights: Weights) -> Callable[[Tensor], Tensor]:
+        """The network with these weights: ``render`` for many calls, shared work done once."""
         ...
 
     def multiply_adds_per_pixel(self) -> float:

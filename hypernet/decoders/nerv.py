@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -95,6 +97,10 @@ class NervDecoder:
             x = F.gelu(upsampling_conv(x, weight, bias, stride))
         x = upsampling_conv(x, weights["head.weight"], weights["head.bias"], c.head_stride)
         return x[..., : self.clip.height, : self.clip.width].float() + 0.5
+
+    def bind(self, weights: Weights) -> Callable[[Tensor], Tensor]:
+        """See :class:`Decoder`."""
+        return functools.partial(self.render, weights)
 
     def multiply_adds_per_pixel(self) -> float:
         """Counted over stem, stages and head; see :class:`Decoder`."""

@@ -31,16 +31,28 @@ def dense_field(motion_B2hw: Tensor, height: int, width: int) -> Tensor:
 
 def sample(pictures_BCHW: Tensor, field_B2HW: Tensor, mode: str = "bilinear") -> Tensor:
     """Pictures read at each pixel's place plus its displacement; the border repeats outside."""
-    height, width = pictures_BCHW.shape[-2:]
-    device = pictures_BCHW.device
-    x = (torch.arange(width, device=device) + 0.5) * (2 / width) - 1
-    y = (torch.arange(height, device=device) + 0.5) * (2 / height) - 1
-    where = torch.stack(
-        (field_B2HW[:, 0] * (2 / width) + x, field_B2HW[:, 1] * (2 / height) + y[:, None]), dim=-1
-    )
+    where = identity(*pictures_BCHW.shape[-2:]).to(pictures_BCHW) + to_unit(field_B2HW)
+    return sample_at(pictures_BCHW, where.permute(0, 2, 3, 1), mode)
+
+
+def sample_at(pictures_BCHW: Tensor, points_BHW2: Tensor, mode: str = "bilinear") -> Tensor:
+    """Pictures read at points in unit coordinates (x, y); the border repeats outside."""
     return F.grid_sample(
-        pictures_BCHW, where, mode=mode, padding_mode="border", align_corners=False
+        pictures_BCHW, points_BHW2, mode=mode, padding_mode="border", align_corners=False
     )
+
+
+def identity(height: int, width: int) -> Tensor:
+    """Each pixel's own place in unit coordinates: ``(1, 2, height, width)``."""
+    x = (torch.arange(width) + 0.5) * (2 / width) - 1
+    y = (torch.arange(height) + 0.5) * (2 / height) - 1
+    return torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)))[None]
+
+
+def to_unit(field_B2HW: Tensor) -> Tensor:
+    """Displacements from pixels to unit coordinates, in which a picture is 2 wide and 2 high."""
+    height, width = field_B2HW.shape[-2:]
+    return field_B2HW * field_B2HW.new_tensor((2 / width, 2 / height)).view(2, 1, 1)
 
 
 def inverse_field(field_B2HW: Tensor, iterations: int = 4) -> Tensor:

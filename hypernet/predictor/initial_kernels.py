@@ -20,7 +20,8 @@ from hypernet.decoders.spectrum import (
     spatial_cosines,
     spectrum,
 )
-from hypernet.decoders.tubelet import KERNEL_SCALE, QUARTER_PLANES, TubeletConfig
+from hypernet.decoders.tubelet import QUARTER_PLANES, TubeletConfig
+from hypernet.decoders.tubelet_layers import KERNEL_SCALE
 
 
 def initial_base(config: TubeletConfig, generator: torch.Generator) -> dict[str, Tensor]:

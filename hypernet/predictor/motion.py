@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.decoders.spectrum import CLIP_FRAMES, GRID_CELL
-from hypernet.decoders.tubelet import clip_phase
+from hypernet.decoders.tubelet_layers import clip_phase
 from hypernet.decoders.warp import MOTION_CELL, field_size, sample
 
 LEVELS = 4

@@ -17,7 +17,7 @@ from torch import Tensor
 from hypernet.bitstream.steps import step_size
 from hypernet.decoders.decode_file import DecodeFile, load_decode_file
 from hypernet.decoders.spectrum import CLIP_FRAMES
-from hypernet.decoders.tubelet import whole_cells
+from hypernet.decoders.tubelet_layers import whole_cells
 from hypernet.errors import InvalidSettings, UnreadableInput
 from hypernet.predictor.transformer import TransformerConfig
 from hypernet.predictor.weight_predictor import (

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypernet.decoders.tubelet import TILE_CELLS
+from hypernet.decoders.tubelet_layers import TILE_CELLS
 from hypernet.predictor.timm_import import Block, trunc_normal_
 
 WINDOW_CELLS = 8

@@ -24,14 +24,8 @@ from hypernet.decoders.spectrum import (
     spatial_cosines,
     spectrum,
 )
-from hypernet.decoders.tubelet import (
-    ClipWeights,
-    TubeletConfig,
-    base_shapes,
-    clip_phase,
-    departure_point,
-    planes_of,
-)
+from hypernet.decoders.tubelet import TubeletConfig, base_shapes
+from hypernet.decoders.tubelet_layers import ClipWeights, clip_phase, departure_point, planes_of
 from hypernet.decoders.warp import dense_field, halved, inverse_field, sample
 from hypernet.errors import InvalidSettings
 from hypernet.predictor.initial_kernels import initial_base

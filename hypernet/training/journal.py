@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from hypernet.decoders.spectrum import CLIP_FRAMES
-from hypernet.decoders.tubelet import render_clips
+from hypernet.decoders.tubelet_layers import render_clips
 from hypernet.errors import OutputNotWritable
 from hypernet.predictor.weight_predictor import WeightPredictor
 from hypernet.training.config import TrainingConfig

@@ -18,7 +18,7 @@ from hypernet.decoders.integer_prior import (
     table_scale,
 )
 from hypernet.decoders.spectrum import CLIP_FRAMES, spectrum
-from hypernet.decoders.tubelet import render_clips
+from hypernet.decoders.tubelet_layers import render_clips
 from hypernet.predictor.weight_predictor import (
     PredictedWeights,
     Reference,

@@ -15,7 +15,7 @@ SIZES = [(854, 480), (1920, 1080), (176, 144), (1280, 720), (320, 180), (480, 85
 def decoder_of(
     preset: Preset, width: int, height: int, quality: int = 50, frames: int = 64
 ) -> Decoder:
-    clip = ClipShape(frames=frames, height=height, width=width)
+    clip = ClipShape(frames=8 if preset.predictor else frames, height=height, width=width)
     fields = config_to_fields(preset.configure(clip, rate_factor(quality)))
     return build_decoder(preset.decoder, fields, clip)
 

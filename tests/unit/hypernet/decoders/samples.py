@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import torch
 
-from hypernet.decoders import ARCHITECTURES, Decoder, Weights
+from hypernet.decoders import Decoder, Weights, build_decoder, config_to_fields
 from hypernet.decoders.config import DecoderConfig
 from hypernet.decoders.nerv import NervConfig, NervDecoder
+from hypernet.decoders.tubelet import Tubelet, TubeletConfig
+from hypernet.predictor.initial_kernels import initial_base
 from hypernet.weights import ClipShape
+
+_TUBELET = TubeletConfig(grid_channels=70, tile_channels=3, width=5)
 
 CONFIGS: dict[int, DecoderConfig] = {
     NervDecoder.wire_id: NervConfig(
         frequencies=4, hidden=6, widths=(7, 5, 3), strides=(2, 3), head_kernel=3, head_stride=2
     ),
+    Tubelet.wire_id: _TUBELET,
 }
 
 
+BASES = {Tubelet.wire_id: initial_base(_TUBELET, torch.Generator().manual_seed(1))}
+
+
 def sample_decoder(wire_id: int, clip: ClipShape) -> Decoder:
-    decoder: Decoder = ARCHITECTURES[wire_id][0](CONFIGS[wire_id], clip)
-    return decoder
+    return build_decoder(wire_id, config_to_fields(CONFIGS[wire_id]), clip, base=BASES.get(wire_id))
 
 
 def random_weights(decoder: Decoder, seed: int = 0) -> Weights:

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hypernet.decoders import ARCHITECTURES, build_decoder, config_to_fields
 from hypernet.weights import ClipShape
-from tests.unit.hypernet.decoders.samples import CONFIGS, random_weights, sample_decoder
+from tests.unit.hypernet.decoders.samples import BASES, CONFIGS, random_weights, sample_decoder
 
 ALL = sorted(ARCHITECTURES)
 CLIP = ClipShape(frames=5, height=37, width=50)
@@ -55,7 +55,9 @@ def test_weight_specs_never_change(wire_id: int) -> None:
 
 @pytest.mark.parametrize("wire_id", ALL)
 def test_the_stream_header_rebuilds_the_decoder(wire_id: int) -> None:
-    decoder = build_decoder(wire_id, config_to_fields(CONFIGS[wire_id]), CLIP)
+    decoder = build_decoder(
+        wire_id, config_to_fields(CONFIGS[wire_id]), CLIP, base=BASES.get(wire_id)
+    )
     assert decoder.clip == CLIP
     assert decoder.weight_specs() == sample_decoder(wire_id, CLIP).weight_specs()
 

@@ -51,7 +51,7 @@ def test_every_part_of_the_model_learns() -> None:
 
 
 def test_the_model_starts_as_a_cosine_transform() -> None:
-    from hypernet.decoders.tubelet import render_clips
+    from hypernet.decoders.tubelet_layers import render_clips
 
     torch.manual_seed(0)
     model = WeightPredictor(SMALL)

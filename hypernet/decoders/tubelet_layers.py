@@ -1,0 +1,229 @@
+"""The layers of the tubelet decoder; one home for rendering, training and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypernet.decoders.spectrum import (
+    CHROMA_CELL,
+    CLIP_FRAMES,
+    GRID_CELL,
+    Spectrum,
+    colour_matrix,
+    spectrum,
+)
+from hypernet.decoders.warp import dense_field, halved, identity, sample, sample_at, to_unit
+
+TILE_CELLS = 4
+"""Grid cells along each side of a tile."""
+LUMA_PLANES, CHROMA_PLANES = 16, 8
+"""Luma in 4x4 and two colour differences in 2x2 pixels, per quarter-size pixel."""
+KERNEL_SCALE = 1 / 16
+"""Of the painting kernels, so that stored values and their updates are near one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipWeights:
+    """Weights of a batch of clips, and the pictures that they depart from.
+
+    Attributes:
+        motion: ``(B, 4, h, w)`` per 32-pixel square: displacement in pixels of the last frame
+            against the middle of the clip (x, y), then of the reference picture.
+        gate: ``(B, 1, rows, cols)`` per cell: 0 departs from the reference, 1 from mid-grey.
+        tiles: ``(B, tile_channels, h, w)``.
+        grid: ``(B, grid_channels, rows, cols)``.
+        reference: ``(B, 3, rows * 16, cols * 16)`` RGB, None for key clips.
+    """
+
+    motion: Tensor
+    gate: Tensor
+    tiles: Tensor
+    grid: Tensor
+    reference: Tensor | None = None
+
+
+def clip_phase(times_N: Tensor) -> Tensor:
+    """Times as -1 at the first frame of a clip to 1 at the last."""
+    return 2 * times_N / (CLIP_FRAMES - 1) - 1
+
+
+def planes_of(rgb_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Luma ``(B, 1, H, W)`` and colour differences ``(B, 2, H/2, W/2)``, zero for mid-grey."""
+    colours = F.conv2d(rgb_BCHW - 0.5, colour_matrix().to(rgb_BCHW)[:, :, None, None])
+    return colours[:, :1], F.avg_pool2d(colours[:, 1:], 2)
+
+
+def departure_point(weights: ClipWeights) -> tuple[Tensor, Tensor] | None:
+    """Planes that the grid is added to: the moved reference where the gate lets it through."""
+    if weights.reference is None:
+        return None
+    luma, chroma = planes_of(weights.reference)
+    field = dense_field(weights.motion[:, 2:], *luma.shape[-2:])
+    gate = 1 - weights.gate.clamp(0, 1)
+    open_luma = gate.repeat_interleave(GRID_CELL, 2).repeat_interleave(GRID_CELL, 3)
+    open_chroma = gate.repeat_interleave(CHROMA_CELL, 2).repeat_interleave(CHROMA_CELL, 3)
+    return (
+        sample(luma, field, "bicubic") * open_luma,
+        sample(chroma, halved(field), "bicubic") * open_chroma,
+    )
+
+
+class ClipRenderer:
+    """Renders frames of a batch of clips; what the frames of a clip share is made once.
+
+    Args:
+        base: the shipped kernels.
+        weights: of the clips.
+    """
+
+    def __init__(self, base: Mapping[str, Tensor], weights: ClipWeights) -> None:
+        self._base = base
+        self._patterns = spectrum(weights.grid.shape[1])
+        self._spectrum = self._patterns.scatter(weights.grid)
+        self._start = departure_point(weights)
+        self._motion = _Motion(weights.motion[:, :2], *_picture_size(weights.grid))
+        self._gain, self._shift = _gains(base, weights.tiles, *_picture_size(weights.grid))
+
+    def frames(self, times_N: Tensor) -> Tensor:
+        """``(B, N, 3, H, W)`` RGB, not clamped, at times in ``[0, CLIP_FRAMES)``."""
+        mixed = _mixed(self._spectrum, self._base["time"], times_N)
+        luma, chroma = _paint(self._base, mixed, self._patterns)
+        if self._start is not None:
+            luma, chroma = (
+                (torch.unflatten(plane, 0, (-1, len(times_N))) + start[:, None]).flatten(0, 1)
+                for plane, start in zip((luma, chroma), self._start, strict=True)
+            )
+        planes = self._motion.planes(luma, chroma, times_N)
+        return torch.unflatten(self._restored(planes, len(times_N)), 0, (-1, len(times_N)))
+
+    def _restored(self, planes_BCHW: Tensor, times: int) -> Tensor:
+        """The last two layers: quarter-size planes to RGB ``(B * N, 3, H, W)``."""
+        base, planes = self._base, planes_BCHW.contiguous(memory_format=torch.channels_last)
+        kernel = base["restore_in.weight"].contiguous(memory_format=torch.channels_last)
+        hidden = F.conv2d(planes, kernel, base["restore_in.bias"], padding=1)
+        hidden = torch.unflatten(hidden, 0, (-1, times))
+        hidden = torch.addcmul(self._shift[:, None], hidden, self._gain[:, None]).flatten(0, 1)
+        return _to_rgb(base, planes, F.leaky_relu(hidden, 0.1))
+
+
+def _picture_size(grid_BCHW: Tensor) -> tuple[int, int]:
+    return grid_BCHW.shape[-2] * GRID_CELL, grid_BCHW.shape[-1] * GRID_CELL
+
+
+def _mixed(dense_BKSHW: Tensor, time_TK: Tensor, times_N: Tensor) -> Tensor:
+    """The spectrum at given times: ``(B * N, patterns, rows, columns)``."""
+    mix = time_kernel(time_TK, times_N)
+    return torch.matmul(mix, dense_BKSHW.flatten(2)).view(-1, *dense_BKSHW.shape[2:])
+
+
+def _paint(
+    base: Mapping[str, Tensor], mixed_BSHW: Tensor, patterns: Spectrum
+) -> tuple[Tensor, Tensor]:
+    """The first layer: luma ``(B, 1, H, W)`` and colour differences ``(B, 2, H/2, W/2)``."""
+    sizes = (patterns.luma_patterns, 2 * patterns.chroma_patterns)
+    luma, chroma = torch.split_with_sizes(mixed_BSHW, sizes, 1)
+    chroma = torch.unflatten(chroma, 1, (2, -1)).flatten(0, 1)
+    painted = _painted(chroma, base["chroma"], CHROMA_CELL)
+    return _painted(luma, base["luma"], GRID_CELL)[:, None], torch.unflatten(painted, 0, (-1, 2))
+
+
+def _painted(spectrum_BSHW: Tensor, kernel_PS: Tensor, cell: int) -> Tensor:
+    """A transposed convolution whose stride is its size: ``(B, H * cell, W * cell)``."""
+    batch, _, rows, columns = spectrum_BSHW.shape
+    cells = torch.matmul(spectrum_BSHW.flatten(2).transpose(1, 2), kernel_PS.T * KERNEL_SCALE)
+    pixels = cells.view(batch, rows, columns, cell, cell).transpose(2, 3)
+    return pixels.reshape(batch, rows * cell, columns * cell)
+
+
+def time_kernel(time_TK: Tensor, times_N: Tensor) -> Tensor:
+    """Temporal patterns at given times ``(N, 8)``, linear between frames."""
+    knots = torch.arange(CLIP_FRAMES, device=times_N.device)
+    return (1 - (times_N[:, None] - knots).abs()).clamp(min=0) @ time_TK
+
+
+class _Motion:
+    """The second layer: both planes of each frame moved along the motion inside the clip.
+
+    Pictures are sampled straight into quarter-size planes, which spares a pass over them.
+    """
+
+    def __init__(self, motion_B2hw: Tensor, height: int, width: int) -> None:
+        self._still = not bool(motion_B2hw.any())
+        if self._still:
+            return
+        field = dense_field(motion_B2hw, height, width)
+        self._luma = _quarter_points(to_unit(field), 4)
+        self._chroma = _quarter_points(to_unit(halved(field)), 2)
+        whole, half = identity(height, width), identity(height // 2, width // 2)
+        self._luma_start = _quarter_points(whole.to(field), 4)
+        self._chroma_start = _quarter_points(half.to(field), 2)
+
+    def planes(self, luma: Tensor, chroma: Tensor, times_N: Tensor) -> Tensor:
+        """``(B * N, 24, H/4, W/4)``."""
+        if self._still:
+            return torch.cat((F.pixel_unshuffle(luma, 4), F.pixel_unshuffle(chroma, 2)), 1)
+        phase = clip_phase(times_N).view(-1, 1, 1, 1)
+        # What moves right is found to the left.
+        points = self._luma_start - phase * self._luma[:, None]
+        half_points = self._chroma_start - phase * self._chroma[:, None]
+        moved = (
+            torch.unflatten(sample_at(luma, points.flatten(0, 1)), 2, (LUMA_PLANES, -1)),
+            torch.unflatten(sample_at(chroma, half_points.flatten(0, 1)), 2, (4, -1)),
+        )
+        return torch.cat([plane.flatten(1, 2) for plane in moved], 1)
+
+
+def _quarter_points(field_B2HW: Tensor, factor: int) -> Tensor:
+    """Sampling points ``(B, H * factor, W / factor, 2)`` in the order of the planes."""
+    points = torch.unflatten(F.pixel_unshuffle(field_B2HW, factor), 1, (2, -1))
+    return points.flatten(2, 3).permute(0, 2, 3, 1).contiguous()
+
+
+def _gains(
+    base: Mapping[str, Tensor], tiles_BCHW: Tensor, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """Factor and shift of each quarter-size pixel and channel, smooth across tiles."""
+    gains = F.conv2d(tiles_BCHW, base["gains.weight"], base["gains.bias"])
+    gains = F.interpolate(
+        gains, scale_factor=TILE_CELLS * GRID_CELL // 4, mode="bilinear", align_corners=False
+    )
+    gain, shift = gains[..., : height // 4, : width // 4].chunk(2, 1)
+    return (
+        (1 + gain).contiguous(memory_format=torch.channels_last),
+        shift.contiguous(memory_format=torch.channels_last),
+    )
+
+
+def _to_rgb(base: Mapping[str, Tensor], planes: Tensor, hidden: Tensor) -> Tensor:
+    """The last layer, a 1x1 convolution that writes pixels in the order of a picture's memory."""
+    height, width = planes.shape[-2:]
+    kernel = base["restore_out.weight"].view(3, 4, 4, -1).permute(1, 2, 0, 3).flatten(0, 2)
+    bias = base["restore_out.bias"].view(3, 16).T.flatten()
+    flat, flat_hidden = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (planes, hidden))
+    channels = flat.shape[1]
+    rgb = torch.addmm(bias, flat, kernel[:, :channels].T)
+    rgb = torch.addmm(rgb, flat_hidden, kernel[:, channels:].T)
+    rows = rgb.view(-1, height, width, 4, 12).transpose(2, 3)
+    return rows.reshape(-1, height * 4, width * 4, 3).permute(0, 3, 1, 2)
+
+
+def render_clips(base: Mapping[str, Tensor], weights: ClipWeights, times_N: Tensor) -> Tensor:
+    """Frames of several clips: ``frames_BNCHW``, RGB, not clamped, multiples of 16 pixels.
+
+    Args:
+        base: the shipped kernels of ``base_shapes``.
+        weights: of the clips.
+        times_N: frame positions in ``[0, CLIP_FRAMES)``.
+    """
+    return ClipRenderer(base, weights).frames(times_N)
+
+
+def whole_cells(frames: Tensor) -> Tensor:
+    """Frames padded at the right and bottom to multiples of 16 pixels; the border repeats."""
+    height, width = frames.shape[-2:]
+    return F.pad(frames, (0, -width % GRID_CELL, 0, -height % GRID_CELL), mode="replicate")
