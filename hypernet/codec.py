@@ -80,10 +80,33 @@ def encode_segment(
     return encode_frames(collect_frames(frames, segment), plan, limits)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceAudio:
+    """The sound of a source: one blob of ``num_bytes``, and a sentence for each track left out."""
+
+    blob: bytes | Path | None
+    num_bytes: int
+    dropped: tuple[str, ...] = ()
+
+
+def copy_audio(source: Path) -> SourceAudio:
+    """Every audio track of a video that can be copied.
+
+    Raises:
+        UnreadableVideo, UnsupportedVideo: as ``extract_audio``.
+    """
+    dropped: list[str] = []
+    blob = extract_audio(source, dropped=dropped)
+    return SourceAudio(blob=blob, num_bytes=len(blob or b""), dropped=tuple(dropped))
+
+
 def assemble(
-    plan: Plan, payloads: Sequence[bytes | Path], source: Path, output: Path | BinaryIO
-) -> int:
-    """Write the stream of finished segments and the source's audio; returns its audio's bytes.
+    plan: Plan, payloads: Sequence[bytes | Path], audio: SourceAudio, output: Path | BinaryIO
+) -> Plan:
+    """Write the stream of finished segments and the source's audio.
+
+    Returns:
+        The plan, warning of every track that was left out.
 
     Raises:
         InvalidStream: a payload does not fit the plan.
@@ -98,9 +121,8 @@ def assemble(
         )
         for segment, payload in zip(plan.segments, payloads, strict=True)
     ]
-    audio = extract_audio(source) if plan.info.has_audio else None
-    write_stream(output, plan.header(), segments, audio=audio)
-    return len(audio or b"")
+    write_stream(output, plan.header(), segments, audio=audio.blob)
+    return replace(plan, warnings=(*plan.warnings, *audio.dropped))
 
 
 def encode_file(
@@ -141,7 +163,8 @@ def encode_file(
             should_stop=should_stop,
         )
         payloads, encoded = run.encode_all(Path(folder))
-        audio_bytes = assemble(plan, payloads, source, file)
+        audio = copy_audio(source)
+        plan = assemble(plan, payloads, audio, file)
         stream_bytes = file.tell()
     return summarise(
         plan,
@@ -149,7 +172,7 @@ def encode_file(
         encoded,
         source_bytes=source.stat().st_size,
         stream_bytes=stream_bytes,
-        audio_bytes=audio_bytes,
+        audio_bytes=audio.num_bytes,
         encode_seconds=time.monotonic() - started,
     )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import accumulate
@@ -122,6 +123,7 @@ class Renderer:
     ) -> None:
         self._decoders, self._clips, self._step_indices = decoders, clips, step_indices
         self._nearest: dict[tuple[int, int], Tensor] = {}
+        self._bound = functools.lru_cache(maxsize=2)(self._bind)
 
     def pictures(self, number: int, times: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         """8-bit frames of a clip at the given times."""
@@ -129,20 +131,28 @@ class Renderer:
             yield from to_uint8(frames_NCHW).numpy()
 
     def _rendered(self, number: int, times: Sequence[int]) -> Iterator[Tensor]:
-        clip, device = self._clips[number], self._decoders.device
-        decoder = self._decoders.decoder_of(clip.num_frames)
-        weights = dequantize(decoder.weight_specs(), clip.symbols, self._step_indices, device)
-        if decoder.departs_from_reference and clip.reference is not None:
-            weights["reference"] = self.nearest(Step(clip=number, reference=clip.reference))
+        device = self._decoders.device
+        decoder = self._decoders.decoder_of(self._clips[number].num_frames)
+        render = self._bound(number)
         # On a CPU, what lies between two layers of one frame just fits into the cache.
         fitting = 1 if device.type == "cpu" else BATCH_BYTES // decoder.activation_bytes()
         all_times = torch.tensor(times, dtype=torch.float32, device=device)
-        with torch.inference_mode():
-            render = decoder.bind(weights)
         for times_N in torch.split(all_times, max(1, min(8, fitting))):
             with torch.inference_mode():
                 frames_NCHW = render(times_N)
             yield frames_NCHW
+
+    def _bind(self, number: int) -> Callable[[Tensor], Tensor]:
+        """The network of a clip; the last two are kept, as neighbours ask for each other."""
+        clip = self._clips[number]
+        decoder = self._decoders.decoder_of(clip.num_frames)
+        weights = dequantize(
+            decoder.weight_specs(), clip.symbols, self._step_indices, self._decoders.device
+        )
+        if decoder.departs_from_reference and clip.reference is not None:
+            weights["reference"] = self.nearest(Step(clip=number, reference=clip.reference))
+        with torch.inference_mode():
+            return decoder.bind(weights)
 
     def nearest(self, step: Step) -> Tensor:
         """What a clip departs from: the frame of its reference clip that is next to it.

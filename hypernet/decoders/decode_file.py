@@ -123,6 +123,7 @@ def load_decode_file(path: Path) -> DecodeFile:
     prior = IntegerPrior(PriorConfig(**_tuples(json.loads(header["prior"]))))
     prior.load_integers(_below(tensors, "prior."))
     prior.requires_grad_(requires_grad=False)
+    prior.freeze()
     base = {name: value.float() for name, value in _below(tensors, "base.").items()}
     if {name: tuple(value.shape) for name, value in base.items()} != base_shapes(config):
         raise MissingDecodeFile(f"{path} does not hold the kernels that its sizes name")

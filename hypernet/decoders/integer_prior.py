@@ -117,6 +117,12 @@ class IntegerConvolution(nn.Module):
         self.shift = round(4 + (fan_in.bit_length() - 1) / 2)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * fan_in**-0.5)
         self.bias = nn.Parameter(torch.zeros(outputs))
+        self._frozen: tuple[Tensor, Tensor] | None = None
+
+    def freeze(self) -> None:
+        """Round once and for all; later changes of the parameters have no effect."""
+        weight, bias = self._rounded()
+        self._frozen = weight.detach(), bias.detach()
 
     def integers(self) -> tuple[Tensor, Tensor]:
         """Weights (int8) and bias (int32) as they are computed with.
@@ -140,12 +146,15 @@ class IntegerConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Accumulators: real value times ``2 ** (shift + ACTIVATION_BITS)``."""
-        scaled = (self.weight * 2.0**self.shift).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
-        bias = round_through(self.bias * 2.0 ** (self.shift + ACTIVATION_BITS))
-        weight = round_through(scaled)
+        weight, bias = (t.to(x.device) for t in self._frozen or self._rounded())
         if x.is_cuda and weight.shape[-1] > 1:
             return _convolve_by_product(x, weight, bias)
         return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+    def _rounded(self) -> tuple[Tensor, Tensor]:
+        scaled = (self.weight * 2.0**self.shift).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
+        bias = round_through(self.bias * 2.0 ** (self.shift + ACTIVATION_BITS))
+        return round_through(scaled), bias
 
 
 def _convolve_by_product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -204,6 +213,11 @@ class IntegerPrior(nn.Module):
         self.middle = _Stage(first + flags, config, sum(config.middle), 3.6)
         self.last = _Stage(first + flags + len(config.middle), config, sum(config.last), 3.4)
 
+    def freeze(self) -> None:
+        """For use without training: round all weights once."""
+        for layer in self._layers().values():
+            layer.freeze()
+
     def integers(self) -> dict[str, Tensor]:
         """All weights and biases as integers, by name."""
         tensors: dict[str, Tensor] = {}
@@ -242,21 +256,34 @@ class IntegerPrior(nn.Module):
 
     def first_tables(self, context: Tensor, symbols: Tensor) -> Tensor:
         """Tables of the first group; odd cells are told from the ``symbols`` of even ones."""
-        even = even_cells(symbols)
-        seen = _enter(symbols) * even
-        tables: Tensor = torch.where(
-            even, self.first_even(context, None), self.first_odd(context, seen)
-        )
+        even, odd = self.first_even_tables(context), self.first_odd_tables(context, symbols)
+        return torch.where(even_cells(symbols), even, odd)
+
+    def first_even_tables(self, context: Tensor) -> Tensor:
+        """Of even cells only."""
+        tables: Tensor = self.first_even(context, None)
+        return tables
+
+    def first_odd_tables(self, context: Tensor, symbols: Tensor) -> Tensor:
+        """Of odd cells only, from the ``symbols`` of even ones."""
+        tables: Tensor = self.first_odd(context, _enter(symbols) * even_cells(symbols))
         return tables
 
     def flag_levels(self, context: Tensor, symbols: Tensor, flags: Tensor) -> Tensor:
         """Levels of the flags, from the first group; odd cells see the ``flags`` of even ones."""
-        even = even_cells(flags)
-        first = _enter(symbols)
-        seen = torch.cat((first, flags * even * STEP_GAIN), 1)
-        levels: Tensor = torch.where(
-            even, self.flags_even(context, first), self.flags_odd(context, seen)
-        )
+        even = self.flag_even_levels(context, symbols)
+        odd = self.flag_odd_levels(context, symbols, flags)
+        return torch.where(even_cells(flags), even, odd)
+
+    def flag_even_levels(self, context: Tensor, symbols: Tensor) -> Tensor:
+        """Of even cells only, from the first group."""
+        levels: Tensor = self.flags_even(context, _enter(symbols))
+        return levels
+
+    def flag_odd_levels(self, context: Tensor, symbols: Tensor, flags: Tensor) -> Tensor:
+        """Of odd cells only, from the first group and the ``flags`` of even ones."""
+        seen = torch.cat((_enter(symbols), flags * even_cells(flags) * STEP_GAIN), 1)
+        levels: Tensor = self.flags_odd(context, seen)
         return levels
 
     def middle_tables(self, context: Tensor, symbols: Tensor, flags: Tensor) -> Tensor:

@@ -284,7 +284,6 @@ def _checked(values: NDArray[np.int64]) -> IntArray:
 def _walk_grid(known: _Known, coder: _Coder, gate: IntArray, symbols: IntArray) -> IntArray:
     prior, reference = known.prior, known.reference
     config, device = prior.config, prior.reference.weight.device
-    channels, height, width = symbols.shape
     before = np.zeros_like(symbols) if reference is None else reference["grid"]
     context = prior.context(
         config.step_weights(torch.tensor([known.step_index], device=device)),
@@ -292,52 +291,88 @@ def _walk_grid(known: _Known, coder: _Coder, gate: IntArray, symbols: IntArray) 
         _plane(before, device),
         torch.tensor([float(reference is not None)], device=device),
     )
-    even = even_cells(context)[0].cpu().numpy()
-    odd = ~even
-
-    first = np.zeros((config.first, height, width), np.int32)
-    given = symbols[: config.first]
-    for half in (even, odd):
-        tables = _tables(prior.first_tables(context, _plane(first, device)))
-        where = np.broadcast_to(half, first.shape)
-        mean = np.zeros_like(first)
-        if half is odd and reference is None:
-            means = spectrum(channels).means
-            mean[list(means)] = _neighbours(first[list(means)])
-        found = coder.symbols((given - mean)[where], tables[where])
-        first[where] = _checked(found.astype(np.int64) + mean[where])
-
+    even = np.broadcast_to(even_cells(context)[0, 0].cpu().numpy(), gate.shape[1:])
+    first = _walk_first(known, coder, context, even, symbols[: config.first])
     at_first = _plane(first, device)
-    flags = np.zeros((len(config.groups), height, width), np.int32)
-    given = prior.flags(_plane(symbols, device))[0].to(torch.int32).cpu().numpy()
-    for half in (even, odd):
-        levels = _tables(prior.flag_levels(context, at_first, _plane(flags, device)))
-        where = np.broadcast_to(half, flags.shape)
-        flags[where] = coder.flags(given[where], levels[where])
-
+    flags = _walk_flags(known, coder, (context, at_first), even, symbols[config.first :])
     at_flags = _plane(flags, device)
     split = config.first + sum(config.middle)
     middle = _flagged(
         coder,
         symbols[config.first : split],
         _tables(prior.middle_tables(context, at_first, at_flags)),
-        np.repeat(flags[: len(config.middle)], config.middle, axis=0),
+        flags[: len(config.middle)],
+        config.middle,
     )
     last = _flagged(
         coder,
         symbols[split:],
         _tables(prior.last_tables(context, at_first, at_flags, _plane(middle, device))),
-        np.repeat(flags[len(config.middle) :], config.last, axis=0),
+        flags[len(config.middle) :],
+        config.last,
     )
     return np.concatenate((first, middle, last))
 
 
-def _flagged(
-    coder: _Coder, given: IntArray, tables: NDArray[np.uint16], flags: IntArray
+def _walk_first(
+    known: _Known, coder: _Coder, context: Tensor, even: NDArray[np.bool_], given: IntArray
 ) -> IntArray:
-    where = flags.astype(bool)
+    """The first group; in key clips averages of odd cells are coded around their neighbours'."""
+    found, mean = np.zeros_like(given), np.zeros_like(given)
+    for half in (even, ~even):
+        if half is even:
+            tables = known.prior.first_even_tables(context)
+        else:
+            tables = known.prior.first_odd_tables(context, _plane(found, context.device))
+            if known.reference is None:
+                means = list(spectrum(known.prior.config.grid_channels).means)
+                mean[means] = _neighbours(found[means])
+        coded = coder.symbols((given - mean)[:, half].ravel(), _tables(tables)[:, half].ravel())
+        found[:, half] = _checked(coded.reshape(len(given), -1).astype(np.int64) + mean[:, half])
+    return found
+
+
+def _walk_flags(
+    known: _Known,
+    coder: _Coder,
+    seen: tuple[Tensor, Tensor],
+    even: NDArray[np.bool_],
+    symbols: IntArray,
+) -> IntArray:
+    """Which groups of each cell hold anything, told from the context and the first group."""
+    prior, groups = known.prior, known.prior.config.groups
+    starts = np.cumsum((0, *groups[:-1]))
+    given = np.logical_or.reduceat(symbols != 0, starts, axis=0).astype(np.int32)
     found = np.zeros_like(given)
-    found[where] = coder.symbols(given[where], tables[where])
+    for half in (even, ~even):
+        if half is even:
+            levels = prior.flag_even_levels(*seen)
+        else:
+            levels = prior.flag_odd_levels(*seen, _plane(found, seen[0].device))
+        coded = coder.flags(given[:, half].ravel(), _tables(levels)[:, half].ravel())
+        found[:, half] = coded.reshape(len(groups), -1)
+    return found
+
+
+def _flagged(
+    coder: _Coder,
+    given: IntArray,
+    tables: NDArray[np.uint16],
+    flags: IntArray,
+    groups: tuple[int, ...],
+) -> IntArray:
+    """The symbols of flagged groups; the others are zero."""
+    cells = flags[0].size
+    starts = np.cumsum((0, *groups[:-1])) * cells
+    # Looking at the flags alone spares passes over all channels.
+    where = np.concatenate(
+        [
+            (start + np.arange(size)[:, None] * cells + np.flatnonzero(flag)).ravel()
+            for start, size, flag in zip(starts, groups, flags, strict=True)
+        ]
+    )
+    found = np.zeros_like(given)
+    found.ravel()[where] = coder.symbols(given.ravel()[where], tables.ravel()[where])
     return found
 
 

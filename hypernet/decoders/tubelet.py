@@ -160,7 +160,7 @@ class Tubelet:
         return lambda times_N: clip.frames(times_N)[0, ..., :height, :width].clamp(0.0, 1.0)
 
     def multiply_adds_per_pixel(self) -> float:
-        """Convolutions and matrix products of one frame; moving it adds fewer than ten a pixel."""
+        """Convolutions and matrix products of one frame; sampling adds fewer than ten a pixel."""
         height, width = self.clip.height, self.clip.width
         shapes = {name: math.prod(shape) for name, shape in base_shapes(self.config).items()}
         per_cell = (
@@ -170,8 +170,17 @@ class Tubelet:
             + GRID_CELL * (shapes["restore_in.weight"] + shapes["restore_out.weight"])
         )
         gains = math.prod(tile_size(height, width)) * shapes["gains.weight"]
-        total = math.prod(grid_size(height, width)) * per_cell + gains + shapes["time"]
+        cells = math.prod(grid_size(height, width))
+        total = cells * per_cell + gains + shapes["time"] + self._field_multiply_adds()
         return total / (height * width)
+
+    def _field_multiply_adds(self) -> int:
+        """Of the two fields that move luma and colour; made once per clip."""
+        rows, columns = field_size(self.clip.height, self.clip.width)
+        height, width = (n * GRID_CELL for n in grid_size(self.clip.height, self.clip.width))
+        return sum(
+            2 * h * columns * (rows + w) for h, w in ((height, width), (height // 2, width // 2))
+        )
 
     def activation_bytes(self) -> int:
         """Upper bound for one frame: about 24 float32 values per padded pixel, and the spectrum."""

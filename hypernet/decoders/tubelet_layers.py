@@ -17,7 +17,14 @@ from hypernet.decoders.spectrum import (
     colour_matrix,
     spectrum,
 )
-from hypernet.decoders.warp import dense_field, halved, identity, sample, sample_at, to_unit
+from hypernet.decoders.warp import (
+    MOTION_CELL,
+    dense_field,
+    identity,
+    sample,
+    sample_at,
+    to_unit,
+)
 
 TILE_CELLS = 4
 """Grid cells along each side of a tile."""
@@ -63,13 +70,15 @@ def departure_point(weights: ClipWeights) -> tuple[Tensor, Tensor] | None:
     if weights.reference is None:
         return None
     luma, chroma = planes_of(weights.reference)
-    field = dense_field(weights.motion[:, 2:], *luma.shape[-2:])
+    motion = weights.motion[:, 2:]
+    field = dense_field(motion, *luma.shape[-2:])
+    half_field = dense_field(motion, *chroma.shape[-2:], MOTION_CELL // 2)
     gate = 1 - weights.gate.clamp(0, 1)
     open_luma = gate.repeat_interleave(GRID_CELL, 2).repeat_interleave(GRID_CELL, 3)
     open_chroma = gate.repeat_interleave(CHROMA_CELL, 2).repeat_interleave(CHROMA_CELL, 3)
     return (
         sample(luma, field, "bicubic") * open_luma,
-        sample(chroma, halved(field), "bicubic") * open_chroma,
+        sample(chroma, half_field, "bicubic") * open_chroma,
     )
 
 
@@ -157,8 +166,9 @@ class _Motion:
         if self._still:
             return
         field = dense_field(motion_B2hw, height, width)
+        half_field = dense_field(motion_B2hw, height // 2, width // 2, MOTION_CELL // 2)
         self._luma = _quarter_points(to_unit(field), 4)
-        self._chroma = _quarter_points(to_unit(halved(field)), 2)
+        self._chroma = _quarter_points(to_unit(half_field), 2)
         whole, half = identity(height, width), identity(height // 2, width // 2)
         self._luma_start = _quarter_points(whole.to(field), 4)
         self._chroma_start = _quarter_points(half.to(field), 2)
@@ -167,10 +177,10 @@ class _Motion:
         """``(B * N, 24, H/4, W/4)``."""
         if self._still:
             return torch.cat((F.pixel_unshuffle(luma, 4), F.pixel_unshuffle(chroma, 2)), 1)
-        phase = clip_phase(times_N).view(-1, 1, 1, 1)
         # What moves right is found to the left.
-        points = self._luma_start - phase * self._luma[:, None]
-        half_points = self._chroma_start - phase * self._chroma[:, None]
+        back = -clip_phase(times_N).view(-1, 1, 1, 1)
+        points = torch.addcmul(self._luma_start, back, self._luma[:, None])
+        half_points = torch.addcmul(self._chroma_start, back, self._chroma[:, None])
         moved = (
             torch.unflatten(sample_at(luma, points.flatten(0, 1)), 2, (LUMA_PLANES, -1)),
             torch.unflatten(sample_at(chroma, half_points.flatten(0, 1)), 2, (4, -1)),

@@ -6,6 +6,8 @@ border of a square can show.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,12 +23,24 @@ def field_size(height: int, width: int) -> tuple[int, int]:
     return -(-height // MOTION_CELL), -(-width // MOTION_CELL)
 
 
-def dense_field(motion_B2hw: Tensor, height: int, width: int) -> Tensor:
-    """Displacement of every pixel, in pixels: ``(B, 2, height, width)``, x then y."""
+def dense_field(motion_B2hw: Tensor, height: int, width: int, cell: int = MOTION_CELL) -> Tensor:
+    """Displacement of every pixel, in pixels: ``(B, 2, height, width)``, x then y.
+
+    A ``cell`` of half the size gives the field of a picture of half the size.
+    """
     # Damaged weights may hold anything, and sampling at NaN reads outside of memory.
-    motion = motion_B2hw.nan_to_num(0.0).clamp(-MAX_MOTION, MAX_MOTION)
-    field = F.interpolate(motion, scale_factor=MOTION_CELL, mode="bilinear", align_corners=False)
-    return field[..., :height, :width]
+    motion = motion_B2hw.nan_to_num(0.0).clamp(-MAX_MOTION, MAX_MOTION) * (cell / MOTION_CELL)
+    rows = _interpolation(height, motion.shape[-2], cell).to(motion)
+    columns = _interpolation(width, motion.shape[-1], cell).to(motion)
+    return rows @ motion @ columns.T
+
+
+@functools.lru_cache(maxsize=32)
+def _interpolation(pixels: int, squares: int, cell: int) -> Tensor:
+    """Linear between the centres of the squares, constant outside: ``(pixels, squares)``."""
+    with torch.inference_mode(mode=False):
+        position = ((torch.arange(pixels) + 0.5) / cell - 0.5).clamp(0, squares - 1)
+        return (1 - (position[:, None] - torch.arange(squares)).abs()).clamp(min=0)
 
 
 def sample(pictures_BCHW: Tensor, field_B2HW: Tensor, mode: str = "bilinear") -> Tensor:

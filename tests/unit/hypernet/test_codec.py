@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hypernet import codec, segment_encoding
-from hypernet.codec import EncodeProgress, assemble, encode_file, encode_segment
+from hypernet.codec import EncodeProgress, assemble, copy_audio, encode_file, encode_segment
 from hypernet.decoding import open_stream
 from hypernet.errors import (
     Cancelled,
@@ -118,11 +118,20 @@ def test_segments_encoded_one_by_one_make_the_same_file(
     spooled = tmp_path / "segment"
     spooled.write_bytes(finished[1].payload)
     payloads: list[bytes | Path] = [finished[0].payload, spooled, finished[2].payload]
-    audio_bytes = assemble(plan, payloads, clip, tmp_path / "again.nrv")
+    audio = copy_audio(clip)
+    assert assemble(plan, payloads, audio, tmp_path / "again.nrv") == plan
     assert (tmp_path / "again.nrv").read_bytes() == encoded[0].read_bytes()
-    assert encoded[1].video_bytes + audio_bytes == encoded[1].stream_bytes
+    assert encoded[1].video_bytes + audio.num_bytes == encoded[1].stream_bytes
     assert [finished[n].num_frames for n in numbers] == [5, 5, 5]
     assert sum(finished[n].psnr_db for n in numbers) / 3 == pytest.approx(encoded[1].psnr_db)
+
+
+def test_sound_that_cannot_be_copied_is_warned_of(tmp_path: Path) -> None:
+    sounds = [Sound(codec="adpcm_ima_wav"), Sound(codec="mp3")]
+    clip = make_clip(tmp_path / "clip.avi", num_frames=2, codec="ffv1", audio=sounds)
+    result = encode_file(clip, tmp_path / "clip.nrv", debug(steps=1))
+    assert result.warnings == ("audio track 1 (adpcm_ima_wav) cannot be copied",)
+    assert result.video_bytes < result.stream_bytes
 
 
 def test_steps_and_seed_decide_the_bytes(

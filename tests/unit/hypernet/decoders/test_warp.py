@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import torch
 
-from hypernet.decoders.warp import dense_field, field_size, halved, inverse_field, sample
+from hypernet.decoders.warp import (
+    MOTION_CELL,
+    dense_field,
+    field_size,
+    halved,
+    inverse_field,
+    sample,
+)
 
 
 def test_a_constant_displacement_reads_the_neighbour() -> None:
@@ -31,3 +38,9 @@ def test_the_inverse_leads_back() -> None:
 def test_half_a_picture_moves_half_as_far() -> None:
     field = torch.full((1, 2, 8, 8), 6.0)
     assert torch.equal(halved(field), torch.full((1, 2, 4, 4), 3.0))
+
+
+def test_the_field_of_half_a_picture_is_half_the_field() -> None:
+    motion = torch.randn(2, 2, *field_size(96, 128), generator=torch.Generator().manual_seed(1))
+    whole, half = dense_field(motion, 96, 128), dense_field(motion, 48, 64, MOTION_CELL // 2)
+    torch.testing.assert_close(half, halved(whole), atol=1e-5, rtol=0)
