@@ -53,7 +53,8 @@ class HypernetCodec:
     ) -> Json:
         """See `SegmentCodec.assemble`."""
         made = Plan.from_json(plan)
-        audio_bytes = codec.assemble(made, payloads, source, output)
+        audio = codec.copy_audio(source)
+        made = codec.assemble(made, payloads, audio, output)
         encoded = [VerifiedSegment(payload=b"", **dict[str, Any](each)) for each in metrics]
         result = summarise(
             made,
@@ -61,7 +62,7 @@ class HypernetCodec:
             encoded,
             source_bytes=source.stat().st_size,
             stream_bytes=output.stat().st_size,
-            audio_bytes=audio_bytes,
+            audio_bytes=audio.num_bytes,
             encode_seconds=sum(each.encode_seconds for each in encoded),
         )
         return asdict(result)

@@ -128,9 +128,11 @@ def test_segments_encoded_one_by_one_make_the_same_file(
 
 def test_sound_that_cannot_be_copied_is_warned_of(tmp_path: Path) -> None:
     sounds = [Sound(codec="adpcm_ima_wav"), Sound(codec="mp3")]
-    clip = make_clip(tmp_path / "clip.avi", num_frames=2, codec="ffv1", audio=sounds)
+    clip = make_clip(
+        tmp_path / "clip.avi", num_frames=10, time_base=Fraction(1, 25), codec="ffv1", audio=sounds
+    )
     result = encode_file(clip, tmp_path / "clip.nrv", debug(steps=1))
-    assert result.warnings == ("audio track 1 (adpcm_ima_wav) cannot be copied",)
+    assert result.warnings[-1] == "audio track 1 (adpcm_ima_wav) cannot be copied"
     assert result.video_bytes < result.stream_bytes
 
 
