@@ -18,6 +18,10 @@ ServiceError
 |-- ServiceRefused          service.refused
 |-- ServiceUnreachable      service.unreachable     retryable
 |-- RemoteEncodingFailed    service.encoding_failed
+|-- FrameFailed             frame.failed
+|-- FrameTimedOut           frame.timeout
+|-- RendererLost            frame.renderer_lost     retryable
+|-- RenderersBusy           frame.busy              retryable
 `-- StorageError
     |-- StorageUnavailable  storage.unavailable     retryable
     |-- StorageFull         storage.full
@@ -150,6 +154,36 @@ class RemoteEncodingFailed(ServiceError):
     """An encoding, or a part of a batch, that a client waited for failed or was cancelled."""
 
     code = "service.encoding_failed"
+
+
+class FrameFailed(ServiceError):
+    """A frame of a stored stream cannot be decoded here; ``reason`` is the codec's own code."""
+
+    code = "frame.failed"
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class FrameTimedOut(ServiceError):
+    """A frame takes longer to decode than a request may."""
+
+    code = "frame.timeout"
+
+
+class RendererLost(ServiceError):
+    """The process that was decoding a frame died; another one takes its place."""
+
+    code = "frame.renderer_lost"
+    retryable = True
+
+
+class RenderersBusy(ServiceError):
+    """More frames are asked for than can be decoded at the same time."""
+
+    code = "frame.busy"
+    retryable = True
 
 
 class StorageError(ServiceError):

@@ -17,7 +17,7 @@ from encoder_service.database import Database, db_now
 from encoder_service.jobs.rows import AnyRow
 from encoder_service.jobs.states import ACTIVE, EncodingStatus, UnitKind
 from encoder_service.settings import RetentionSettings
-from encoder_service.storage.base import ObjectInfo, ObjectStore, upload_key
+from encoder_service.storage.base import PICTURES, ObjectInfo, ObjectStore, upload_key
 from encoder_service.tables import encodings, metadata, units, uploads
 
 DAY_SECONDS = 86_400.0
@@ -199,10 +199,12 @@ class _Known:
             return self._orphaned(info)
         if encoding.status in ACTIVE or info.key == encoding.stream_key:
             return None
+        if f"/{PICTURES}/" in info.key:
+            return self._old_picture(info)
         if info.key in self._segments:
             return self._assembled(encoding)
         # Of an attempt that lost its lease before it could say so; what else belongs to an
-        # encoding (pictures, previews) stays with it.
+        # encoding (its preview) stays with it.
         lost = "/segments/" in info.key or info.key.endswith(".nrv")
         return self._orphaned(info) if lost else None
 
@@ -212,6 +214,11 @@ class _Known:
             return None
         old = encoding.finished_at < self._now - timedelta(days=days)
         return "its encoding has succeeded; the stream holds it" if old else None
+
+    def _old_picture(self, info: ObjectInfo) -> str | None:
+        days = self._settings.picture_days
+        old = info.modified_at < self._now - timedelta(days=days)
+        return "can be made again" if days and old else None
 
     def _orphaned(self, info: ObjectInfo) -> str | None:
         days = self._settings.orphan_days

@@ -88,6 +88,16 @@ class ApiSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FrameSettings:
+    """Pictures of single frames, made in child processes of each API process."""
+
+    children: int = _setting(1, "frames decoded at the same time; each process takes 300 MB")
+    seconds: float = _setting(30.0, "longest that one frame may take")
+    wait_seconds: float = _setting(10.0, "longest that a request waits for a process to be free")
+    memory_bytes: int = _setting(4 * 2**30, "memory that one process may have; 0 for any")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobSettings:
     """Leases and attempts. A worker that died is noticed after ``lease_seconds`` at the latest."""
 
@@ -136,6 +146,7 @@ class RetentionSettings:
     segment_days: float = _setting(1.0, "segments of succeeded encodings; the stream stays")
     failed_days: float = _setting(30.0, "failed and cancelled encodings with all they left")
     stream_days: float = _setting(0.0, "succeeded encodings with their streams")
+    picture_days: float = _setting(7.0, "pictures of frames; they are made again when asked for")
     orphan_days: float = _setting(1.0, "objects that no row of the database knows")
 
 
@@ -149,6 +160,7 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
+    frames: FrameSettings = field(default_factory=FrameSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
     callbacks: CallbackSettings = field(default_factory=CallbackSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
@@ -205,6 +217,7 @@ GROUPS: Mapping[str, type] = {
     "storage": StorageSettings,
     "queue": QueueSettings,
     "api": ApiSettings,
+    "frames": FrameSettings,
     "jobs": JobSettings,
     "callbacks": CallbackSettings,
     "worker": WorkerSettings,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -12,6 +14,7 @@ from encoder_service.api import (
     callbacks,
     encodings,
     events,
+    frames,
     health,
     objects,
     problems,
@@ -31,6 +34,7 @@ from encoder_service.errors import (
     TooLarge,
     Unauthenticated,
 )
+from encoder_service.frames.pool import RendererPool
 from encoder_service.queue import JobQueue
 from encoder_service.settings import Settings
 from encoder_service.storage.locations import Locations
@@ -47,18 +51,31 @@ EVERYWHERE = documented(
 
 def create_app(context: Context) -> FastAPI:
     """An ASGI application over one database, object store and queue."""
-    app = _Application(title="nrv", version=version("nrv"), description=DESCRIPTION, redoc_url=None)
+    app = _Application(
+        title="nrv",
+        version=version("nrv"),
+        description=DESCRIPTION,
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
     app.state.context = context
+    app.state.renderers = RendererPool(context.settings.frames)
     app.state.limiter = RateLimiter(context.settings.api)
     app.add_middleware(NoNul)
     app.add_middleware(BodyLimit, settings=context.settings.api)
     app.add_middleware(Measured)  # the outermost: refusals of the others are measured, too
     problems.install(app)
     app.include_router(health.router)
-    for routes in (encodings, events, batches, uploads, callbacks):
+    for routes in (encodings, events, frames, batches, uploads, callbacks):
         app.include_router(routes.router, prefix="/v1", responses=EVERYWHERE)
     app.include_router(objects.router, prefix="/v1")
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.renderers.close()
 
 
 class _Application(FastAPI):

@@ -36,6 +36,9 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.InvalidKey: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ObjectMissing: HTTPStatus.NOT_FOUND,
     errors.ObjectExists: HTTPStatus.CONFLICT,
+    errors.FrameTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.RendererLost: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.RenderersBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     ServiceError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 RETRY_AFTER_SECONDS = "5"

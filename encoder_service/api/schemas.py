@@ -145,7 +145,7 @@ class EncodingView(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    links: dict[str, str]
+    links: dict[str, str] = Field(description="`frames` is a URI template (RFC 6570)")
 
     @classmethod
     def of(cls, encoding: Encoding) -> EncodingView:
@@ -238,7 +238,11 @@ def _shared(encoding: Encoding) -> dict[str, Any]:
     base = f"/v1/encodings/{encoding.id}"
     links = {"self": base, "events": f"{base}/events"}
     if encoding.status is EncodingStatus.SUCCEEDED:
-        links["stream"] = f"{base}/stream"
+        links |= {
+            "stream": f"{base}/stream",
+            "frames": f"{base}/frames/{{number}}.{{format}}{{?width}}",
+            "preview": f"{base}/preview.mp4",
+        }
     return {
         "id": encoding.id,
         "status": encoding.status,

@@ -19,6 +19,8 @@ from encoder_service.storage.disk import os_errors_translated
 
 CHUNK_BYTES = 2**20
 MAX_KEY_BYTES = 1024
+STREAM_SUFFIX = ".nrv"
+PICTURES = "pictures"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +131,18 @@ def segment_key(encoding_id: str, index: int, attempt: int) -> str:
 
 def stream_key(encoding_id: str, sha256: str) -> str:
     """Where the finished stream lies."""
-    return f"encodings/{encoding_id}/{sha256}.nrv"
+    return f"encodings/{encoding_id}/{sha256}{STREAM_SUFFIX}"
+
+
+def picture_key(stream: str, name: str) -> str:
+    """Where a picture of a frame of the stream with this key lies, as long as it is kept."""
+    folder, file = stream.rsplit("/", 1)
+    return f"{folder}/{PICTURES}/{file.removesuffix(STREAM_SUFFIX)}-{name}"
+
+
+def preview_key(stream: str) -> str:
+    """Where the preview of the stream with this key lies."""
+    return f"{stream.removesuffix(STREAM_SUFFIX)}.preview.mp4"
 
 
 def decode_file_key(name: str) -> str:

@@ -18,7 +18,7 @@ from encoder_service.jobs.records import UnitKey, new_id
 from encoder_service.jobs.states import EncodingStatus, UnitKind
 from encoder_service.retention import DAY_SECONDS, Collector
 from encoder_service.settings import RetentionSettings, StorageSettings
-from encoder_service.storage.base import segment_key, upload_key
+from encoder_service.storage.base import picture_key, preview_key, segment_key, upload_key
 from encoder_service.storage.local import LocalObjectStore
 from encoder_service.storage.locations import Locations
 from encoder_service.tables import encodings, metadata, uploads
@@ -136,6 +136,18 @@ def test_a_failed_encoding_goes_with_everything_it_left(kept: Kept) -> None:
     kept.collect()
     assert kept.objects() == set()
     assert kept.rows() == 1  # the API key
+
+
+def test_pictures_go_since_they_can_be_made_again(kept: Kept) -> None:
+    encoding = kept.service.finish(kept.submit(8))
+    assert encoding.stream_key is not None
+    picture, preview = picture_key(encoding.stream_key, "0.png"), preview_key(encoding.stream_key)
+    kept.store.put(picture, io.BytesIO(b"picture"))
+    kept.store.put(preview, io.BytesIO(b"preview"))
+    assert kept.collect() == set()
+    kept.age(days=8)
+    assert f"object {picture}" in kept.collect()
+    assert preview in kept.objects()
 
 
 def test_streams_go_only_when_that_was_asked_for(kept: Kept) -> None:

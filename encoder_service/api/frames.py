@@ -1,0 +1,87 @@
+"""``/v1/encodings/{id}/frames/...``: single frames as pictures, decoded when asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from encoder_service.api.context import Here, Owner
+from encoder_service.api.problems import documented
+from encoder_service.errors import (
+    Conflict,
+    FrameFailed,
+    FrameTimedOut,
+    NotFound,
+    RendererLost,
+    RenderersBusy,
+)
+from encoder_service.frames.pictures import Pictures, etag_of
+from encoder_service.frames.request import (
+    MAX_WIDTH,
+    MIN_WIDTH,
+    PictureFormat,
+    PictureRequest,
+)
+from encoder_service.jobs.records import Encoding
+
+router = APIRouter(tags=["encodings"])
+
+# What a stream holds never changes; another key in the same browser must ask for itself.
+CACHING = {"Cache-Control": "private, max-age=86400, immutable", "Vary": "Authorization"}
+
+Number = Annotated[int, Path(ge=0, lt=2**31, description="of the frame, from 0", examples=[0])]
+Width = Annotated[
+    int | None,
+    Query(
+        ge=MIN_WIDTH,
+        le=MAX_WIDTH,
+        description="in pixels, at most; the frame's own by default, and never more than that",
+        examples=[320],
+    ),
+]
+IfNoneMatch = Annotated[str | None, Header(description="ETag of a picture that you have")]
+
+
+@router.get(
+    "/encodings/{encoding_id}/frames/{number}.{picture_format}",
+    summary="One frame as a picture",
+    response_class=Response,
+    responses={
+        200: {"content": {each.media_type: {} for each in PictureFormat}},
+        304: {"description": "you have it already"},
+        **documented(NotFound, Conflict, FrameFailed, FrameTimedOut, RendererLost, RenderersBusy),
+    },
+)
+def get_frame(
+    *,
+    encoding_id: str,
+    number: Number,
+    picture_format: PictureFormat,
+    request: Request,
+    context: Here,
+    owner: Owner,
+    width: Width = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Upright and with square pixels. PNG has every pixel as decoded; JPEG is a tenth of the size.
+
+    Only the header of the stream and the segment of the frame are read and decoded.
+    """
+    encoding = context.queries.encoding(owner.id, encoding_id)
+    if encoding.stream_key is None:
+        raise Conflict(f"encoding {encoding_id} is {encoding.status}; it has no frames")
+    _require_frame(encoding, number)
+    wanted = PictureRequest(frame=number, picture_format=picture_format, width=width)
+    headers = {"ETag": etag_of(encoding.stream_key, wanted), **CACHING}
+    if if_none_match is not None and headers["ETag"] in if_none_match:
+        return Response(status_code=304, headers=headers)
+    pictures = Pictures(context.locations.own, request.app.state.renderers)
+    picture = pictures.get(encoding.stream_key, wanted)
+    return Response(picture, media_type=picture_format.media_type, headers=headers)
+
+
+def _require_frame(encoding: Encoding, number: int) -> None:
+    count = encoding.num_frames or 0
+    if number >= count:
+        raise NotFound(f"encoding {encoding.id} has {count} frames: 0 to {count - 1}")

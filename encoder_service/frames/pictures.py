@@ -1,0 +1,56 @@
+"""Pictures of frames: from the object store if they were made before, else from a renderer."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+
+from encoder_service.errors import ObjectMissing, StorageError
+from encoder_service.frames.pool import RendererPool, StoredStream
+from encoder_service.frames.request import PictureRequest
+from encoder_service.storage.base import ObjectStore, picture_key
+from encoder_service.telemetry import fields
+
+log = logging.getLogger(__name__)
+
+
+class Pictures:
+    """Frames of the streams in one object store.
+
+    Args:
+        store: of streams and of pictures.
+        renderers: make those that are not there yet.
+    """
+
+    def __init__(self, store: ObjectStore, renderers: RendererPool) -> None:
+        self._store = store
+        self._renderers = renderers
+
+    def get(self, stream_key: str, wanted: PictureRequest) -> bytes:
+        """One picture; see `RendererPool.render` for what can go wrong."""
+        key = _key(stream_key, wanted)
+        try:
+            return self._store.read(key)
+        except ObjectMissing:
+            pass
+        stream = StoredStream(
+            size=self._store.stat(stream_key).size,
+            read=lambda offset, length: self._store.read(stream_key, offset=offset, length=length),
+        )
+        picture = self._renderers.render(stream, wanted)
+        try:
+            self._store.put(key, io.BytesIO(picture))
+        except StorageError as error:  # it is only made again next time
+            log.warning("picture not kept", extra=fields(key=key, reason=str(error)))
+        return picture
+
+
+def etag_of(stream_key: str, wanted: PictureRequest) -> str:
+    """A name for the content of a picture: the same request of the same stream has the same."""
+    return f'"{hashlib.sha256(_key(stream_key, wanted).encode()).hexdigest()[:32]}"'
+
+
+def _key(stream_key: str, wanted: PictureRequest) -> str:
+    width = "full" if wanted.width is None else str(wanted.width)
+    return picture_key(stream_key, f"{wanted.frame:08d}-{width}.{wanted.picture_format}")
