@@ -72,7 +72,7 @@ def departure_point(weights: ClipWeights) -> tuple[Tensor, Tensor] | None:
     luma, chroma = planes_of(weights.reference)
     motion = weights.motion[:, 2:]
     field = dense_field(motion, *luma.shape[-2:])
-    half_field = dense_field(motion, *chroma.shape[-2:], MOTION_CELL // 2)
+    half_field = dense_field(motion, *chroma.shape[-2:], cell=MOTION_CELL // 2)
     gate = 1 - weights.gate.clamp(0, 1)
     open_luma = gate.repeat_interleave(GRID_CELL, 2).repeat_interleave(GRID_CELL, 3)
     open_chroma = gate.repeat_interleave(CHROMA_CELL, 2).repeat_interleave(CHROMA_CELL, 3)
