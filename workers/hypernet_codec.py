@@ -13,6 +13,7 @@ from hypernet.plan import EncodeSettings, Plan, make_plan
 from hypernet.result import EncodedSegment as VerifiedSegment
 from hypernet.result import summarise
 from workers.codec import EncodedSegment, Json, SegmentPlan, Supervision
+from workers.preview import write_preview
 
 
 class HypernetCodec:
@@ -66,6 +67,10 @@ class HypernetCodec:
             encode_seconds=sum(each.encode_seconds for each in encoded),
         )
         return asdict(result)
+
+    def preview(self, stream: Path, output: Path) -> None:
+        """See `SegmentCodec.preview`."""
+        write_preview(stream, output)
 
 
 def _settings(settings: Json) -> EncodeSettings:

@@ -3,7 +3,7 @@
     plan      stat and fetch the source, cut it into segments
     segment   fetch the source, encode, verify (the codec does), store the bytes
     assemble  fetch the segments, check them, join them, store the stream, and a copy of it where
-              the user wants one
+              the user wants one; afterwards, and without a lease, the preview
 
 Knows nothing of Celery: the same class runs in a worker's child process and in a test.
 """
@@ -26,7 +26,13 @@ from encoder_service.jobs.records import Encoding, Lease, Message, Unit, UnitKey
 from encoder_service.jobs.repository import JobRepository
 from encoder_service.jobs.states import UnitKind
 from encoder_service.queue import InMemoryQueue, JobQueue
-from encoder_service.storage.base import ObjectStore, download, segment_key, stream_key
+from encoder_service.storage.base import (
+    ObjectStore,
+    download,
+    preview_key,
+    segment_key,
+    stream_key,
+)
 from encoder_service.storage.locations import Locations
 from encoder_service.telemetry import bind, fields
 from hypernet.errors import EncodeFailed
@@ -98,6 +104,8 @@ class Pipeline:
         log.info("unit done", extra=fields(seconds=round(time.monotonic() - started, 3)))
         priority = lease.encoding.priority
         send(self.queue, [Message(unit=unit, priority=priority) for unit in next_units])
+        if lease.unit.kind is UnitKind.ASSEMBLE:
+            self._preview(lease.encoding)
 
     def _work(self, lease: Lease, keeper: Keeper) -> Sequence[UnitKey]:
         match lease.unit.kind:
@@ -171,6 +179,25 @@ class Pipeline:
             store, key = self.locations.source(destination)
             stream.seek(0)
             store.put(key, stream)
+
+    def _preview(self, finished: Encoding) -> None:
+        """Something to look at beside the stream; nobody waits for it, and it may fail."""
+        failure = None
+        try:
+            encoding = JobQueries(self.jobs.database).encoding(finished.owner_id, finished.id)
+            key = str(encoding.stream_key)
+            with self.sources.workspace() as folder:
+                download(self.store, key, folder / "stream.nrv")
+                self.codec.preview(folder / "stream.nrv", folder / "preview.mp4")
+                with (folder / "preview.mp4").open("rb") as preview:
+                    self.store.put(preview_key(key), preview)
+        except Exception as error:  # the encoding has succeeded, whatever this was
+            log.warning("no preview", exc_info=error)
+            failure = to_failure(error, scratch=self.sources.folder)
+        try:
+            self.jobs.note_preview(finished.id, failure)
+        except ServiceError as error:
+            log.warning("preview not noted: %s", error)
 
     # What they share
 

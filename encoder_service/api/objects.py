@@ -75,7 +75,12 @@ async def store_object(key: str, request: Request, context: Here) -> Response:
 
 
 def serve(
-    store: ObjectStore, key: str, range_header: str | None, *, filename: str | None
+    store: ObjectStore,
+    key: str,
+    range_header: str | None,
+    *,
+    filename: str | None,
+    media_type: str = "application/octet-stream",
 ) -> Response:
     """An object, or the range of it that was asked for."""
     info = store.stat(key)
@@ -88,7 +93,7 @@ def serve(
         return StreamingResponse(
             store.stream(key),
             headers={**headers, "Content-Length": str(info.size)},
-            media_type="application/octet-stream",
+            media_type=media_type,
         )
     start, stop = wanted
     if start >= stop:
@@ -101,7 +106,7 @@ def serve(
             "Content-Length": str(stop - start),
             "Content-Range": f"bytes {start}-{stop - 1}/{info.size}",
         },
-        media_type="application/octet-stream",
+        media_type=media_type,
     )
 
 

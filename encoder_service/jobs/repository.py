@@ -164,6 +164,16 @@ class JobRepository(Recovery):
                     finished_at=db_now(),
                 )
 
+    def note_preview(self, encoding_id: str, failure: Failure | None) -> None:
+        """Add to the history that the preview of a finished encoding was made, or why not."""
+        with self.database.writing() as connection:
+            locked = LockedEncoding(connection, encoding_id)
+            if failure is None:
+                locked.record(Event.PREVIEWED)
+            else:
+                detail = {"code": failure.code, "message": failure.message}
+                locked.record(Event.PREVIEW_FAILED, detail=detail)
+
     # When it does not work out
 
     def fail(self, lease: Lease, failure: Failure, *, fallback_preset: str | None) -> Verdict:

@@ -88,6 +88,8 @@ class Event(StrEnum):
     RELEASED = "released"
     LEASE_LOST = "lease_lost"
     GAVE_UP = "gave_up"
+    PREVIEWED = "previewed"
+    PREVIEW_FAILED = "preview_failed"
 
 
 class Outcome(StrEnum):

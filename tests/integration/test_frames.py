@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from encoder_service.api.context import Context
 from encoder_service.api_keys import create_key
 from encoder_service.errors import StorageFull
+from encoder_service.storage.base import preview_key
 from encoder_service.storage.local import LocalObjectStore
 from tests.factories import Service
 from tests.fake_codec import source_of
@@ -134,3 +135,32 @@ def test_a_full_store_shows_pictures_all_the_same(
 
     monkeypatch.setattr(LocalObjectStore, "put", full)
     assert api.get(frame(encoding, "0.png")).status_code == 200
+
+
+# Previews
+
+
+def test_a_preview_is_a_video_with_ranges(
+    api: TestClient, encoding: dict[str, Any], service: Service
+) -> None:
+    path = encoding["links"]["preview"]
+    whole = api.get(path)
+    assert (whole.status_code, whole.headers["content-type"]) == (200, "video/mp4")
+    part = api.get(path, headers={"Range": "bytes=2-4"})
+    assert (part.status_code, part.content) == (206, whole.content[2:5])
+    assert part.headers["content-type"] == "video/mp4"
+    key = service.encoding(encoding["id"]).stream_key
+    assert key is not None
+    service.locations.own.delete(preview_key(key))
+    assert_problem(api.get(path), 404, "storage.missing")
+
+
+def test_previews_that_are_not_for_you(
+    api: TestClient, encoding: dict[str, Any], context: Context
+) -> None:
+    _, secret = create_key(context.database, "stranger")
+    stranger = {"Authorization": f"Bearer {secret}"}
+    assert_problem(api.get(encoding["links"]["preview"], headers=stranger), 404, "not_found")
+    files = {"file": ("clip.mp4", source_of(FRAMES))}
+    waiting = api.post("/v1/encodings", files=files).json()
+    assert_problem(api.get(f"/v1/encodings/{waiting['id']}/preview.mp4"), 409, "conflict")

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from encoder_service.frames.rendering import displayed_size, upright
+from encoder_service.frames.display import displayed_size, upright
 from hypernet.video.colour import Colour
 from hypernet.video.probe import VideoInfo
 
