@@ -136,6 +136,16 @@ class WorkerSettings:
     scratch_bytes: int = _setting(20 * 2**30, "sources kept in the scratch folder, in bytes")
     task_seconds: int = _setting(2 * 3600, "longest that one unit of work may take")
     tasks_per_child: int = _setting(200, "units after which a worker process is replaced")
+    source_frames: int = _setting(1_000_000, "longest source, in frames")
+    reading_bytes: int = _setting(
+        4 * 2**30, "memory for reading a source, beyond what the program that reads takes"
+    )
+    reading_cpu_seconds: int = _setting(
+        4 * 3600, "processor time for reading a source once, all threads together"
+    )
+    reading_silent_seconds: float = _setting(
+        60.0, "longest wait for the next frame of a source, after which it is given up"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

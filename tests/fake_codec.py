@@ -29,8 +29,10 @@ class FakeCodec:
         self.preview_errors: list[Exception] = []
         self.during_segment: Callable[[int], None] = lambda _: None
 
-    def plan(self, source: Path, settings: Json) -> SegmentPlan:
+    def plan(self, source: Path, settings: Json, supervision: Supervision) -> SegmentPlan:
         assert settings["preset"]
+        if supervision.should_stop():
+            raise Cancelled("told to stop")
         try:
             frames = json.loads(source.read_bytes())["segments"]
         except ValueError:

@@ -38,7 +38,7 @@ class Supervision:
 class SegmentCodec(Protocol):
     """Turns a video file into a stream, one segment at a time. Raises `HypernetError`."""
 
-    def plan(self, source: Path, settings: Json) -> SegmentPlan:
+    def plan(self, source: Path, settings: Json, supervision: Supervision) -> SegmentPlan:
         """Read the source and cut it into segments."""
         ...
 

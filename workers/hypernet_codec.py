@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hypernet import codec
+from hypernet.codec import SourceAudio, assemble
+from hypernet.decoders import config_to_fields
 from hypernet.errors import InvalidSettings
-from hypernet.plan import EncodeSettings, Plan, make_plan
+from hypernet.plan import EncodeSettings, Plan
+from hypernet.predictor.files import find_predictor
+from hypernet.presets import find_preset, rate_factor
 from hypernet.result import EncodedSegment as VerifiedSegment
 from hypernet.result import summarise
+from hypernet.segment_encoding import SegmentLimits, collect_frames, encode_frames
+from hypernet.weights import ClipShape
 from workers.codec import EncodedSegment, Json, SegmentPlan, Supervision
 from workers.preview import write_preview
+from workers.reading.reader import SandboxedReader
 
 
 class HypernetCodec:
-    """Implements `SegmentCodec`; see `hypernet.codec` for what it does."""
+    """Implements `SegmentCodec`; see `hypernet.codec` for what it does.
 
-    def plan(self, source: Path, settings: Json) -> SegmentPlan:
+    Args:
+        reader: reads sources; nobody else here opens one.
+    """
+
+    def __init__(self, reader: SandboxedReader) -> None:
+        self._reader = reader
+
+    def plan(self, source: Path, settings: Json, supervision: Supervision) -> SegmentPlan:
         """See `SegmentCodec.plan`."""
-        plan = make_plan(source, _settings(settings))
+        wanted = _settings(settings)
+        segment_frames = find_preset(wanted.preset).segment_frames
+        survey = self._reader.survey(source, segment_frames, supervision.should_stop)
+        plan = plan_of(survey, wanted)
         frames = tuple(segment.num_frames for segment in plan.segments)
         return SegmentPlan(plan=plan.to_json(), segment_frames=frames)
 
@@ -29,14 +47,17 @@ class HypernetCodec:
         self, source: Path, plan: str, index: int, settings: Json, supervision: Supervision
     ) -> EncodedSegment:
         """See `SegmentCodec.encode_segment`."""
-        encoded = codec.encode_segment(
-            source,
-            Plan.from_json(plan),
-            index,
-            _settings(settings),
+        made, wanted = Plan.from_json(plan), _settings(settings)
+        segment = made.segments[index]
+        frames = collect_frames(self._reader.frames(source, segment), segment)
+        share = segment.num_frames / made.num_frames
+        limits = SegmentLimits(
+            settings=wanted,
+            seconds=(wanted.budget_seconds or math.inf) * share,
             on_progress=lambda progress: supervision.report(progress.fraction),
             should_stop=supervision.should_stop,
         )
+        encoded = encode_frames(frames, made, limits)
         metrics = {name: value for name, value in asdict(encoded).items() if name != "payload"}
         return EncodedSegment(
             payload=encoded.payload, num_frames=encoded.num_frames, metrics=metrics
@@ -53,9 +74,8 @@ class HypernetCodec:
         output: Path,
     ) -> Json:
         """See `SegmentCodec.assemble`."""
-        made = Plan.from_json(plan)
-        audio = codec.copy_audio(source)
-        made = codec.assemble(made, payloads, audio, output)
+        audio = self._audio(source, output.with_suffix(".audio"))
+        made = assemble(Plan.from_json(plan), payloads, audio, output)
         encoded = [VerifiedSegment(payload=b"", **dict[str, Any](each)) for each in metrics]
         result = summarise(
             made,
@@ -71,6 +91,35 @@ class HypernetCodec:
     def preview(self, stream: Path, output: Path) -> None:
         """See `SegmentCodec.preview`."""
         write_preview(stream, output)
+
+    def _audio(self, source: Path, spool: Path) -> SourceAudio:
+        dropped = self._reader.copy_audio(source, spool)
+        size = spool.stat().st_size
+        return SourceAudio(blob=spool if size else None, num_bytes=size, dropped=dropped)
+
+
+def plan_of(survey: Mapping[str, Any], settings: EncodeSettings) -> Plan:
+    """What `hypernet.plan.make_plan` makes, of a source that somebody else has read.
+
+    Args:
+        survey: from `SandboxedReader.survey`.
+        settings: what the user chose.
+    """
+    preset = find_preset(settings.preset)
+    predictor = find_predictor(preset.predictor) if preset.predictor else None
+    longest = ClipShape(
+        frames=max(segment["num_frames"] for segment in survey["segments"]),
+        height=survey["info"]["height"],
+        width=survey["info"]["width"],
+    )
+    config = preset.configure(longest, rate_factor(settings.quality))
+    chosen = {
+        "decoder": preset.decoder,
+        "decoder_config": config_to_fields(config),
+        "decode_file": predictor.decode_sha256 if predictor else None,
+        "predictor": predictor.sha256 if predictor else None,
+    }
+    return Plan.from_json(json.dumps({**survey, **chosen}))
 
 
 def _settings(settings: Json) -> EncodeSettings:

@@ -110,7 +110,7 @@ class Pipeline:
     def _work(self, lease: Lease, keeper: Keeper) -> Sequence[UnitKey]:
         match lease.unit.kind:
             case UnitKind.PLAN:
-                return self._plan(lease)
+                return self._plan(lease, keeper)
             case UnitKind.SEGMENT:
                 return self._encode_segment(lease, keeper)
             case UnitKind.ASSEMBLE:
@@ -118,10 +118,10 @@ class Pipeline:
 
     # The three kinds of work
 
-    def _plan(self, lease: Lease) -> Sequence[UnitKey]:
+    def _plan(self, lease: Lease, keeper: Keeper) -> Sequence[UnitKey]:
         info = self.sources.stat(lease.encoding)
         source = self.sources.fetch(lease.encoding, etag=info.etag)
-        made = self.codec.plan(source, lease.encoding.settings)
+        made = self.codec.plan(source, _settings(lease), _supervision(keeper))
         plan = {"codec": made.plan, "source_etag": info.etag, "source_bytes": info.size}
         return _until_heard(
             lambda: self.jobs.finish_plan(lease, plan=plan, segment_frames=made.segment_frames)
@@ -131,11 +131,7 @@ class Pipeline:
         encoding, index = lease.encoding, lease.unit.index
         source, plan = self._planned(encoding)
         encoded = self.codec.encode_segment(
-            source,
-            plan,
-            index,
-            _settings(lease),
-            Supervision(report=keeper.report, should_stop=keeper.should_stop),
+            source, plan, index, _settings(lease), _supervision(keeper)
         )
         key = segment_key(encoding.id, index, lease.attempt)
         self.store.put(key, io.BytesIO(encoded.payload))
@@ -241,6 +237,10 @@ class Pipeline:
         preset = self.jobs.settings.fallback_preset
         usable = lease.unit.kind is UnitKind.SEGMENT and preset != lease.encoding.settings["preset"]
         return preset if preset and usable else None
+
+
+def _supervision(keeper: Keeper) -> Supervision:
+    return Supervision(report=keeper.report, should_stop=keeper.should_stop)
 
 
 def _settings(lease: Lease) -> Json:

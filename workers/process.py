@@ -28,6 +28,7 @@ def pipeline() -> Pipeline:
     """The pipeline of this process; connections and models are never shared with another one."""
     # Imported here: PyTorch that was used before a fork hangs in every child.
     from workers.hypernet_codec import HypernetCodec  # noqa: PLC0415
+    from workers.reading.reader import SandboxedReader  # noqa: PLC0415
 
     settings = _settings()
     jobs = JobRepository(_database(), settings.jobs)
@@ -38,7 +39,7 @@ def pipeline() -> Pipeline:
         store=_locations().own,
         sources=SourceCache(scratch, _locations(), max_bytes=settings.worker.scratch_bytes),
         locations=_locations(),
-        codec=HypernetCodec(),
+        codec=HypernetCodec(SandboxedReader(settings.worker)),
         keep=lambda lease: LeaseKeeper(jobs, lease, SHUTDOWN),
         worker=_name(),
     )

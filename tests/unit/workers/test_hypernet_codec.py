@@ -1,20 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import psutil
 import pytest
 
 from encoder_service.jobs.states import EncodingStatus
+from encoder_service.settings import WorkerSettings
 from hypernet.codec import encode_file
 from hypernet.errors import Cancelled, InvalidSettings
 from hypernet.plan import EncodeSettings
 from hypernet.result import EncodeResult
 from tests.clips import write_clip
 from tests.factories import Service
+from tests.unit.workers.reading import hostile
 from workers.codec import Supervision
 from workers.hypernet_codec import HypernetCodec
+from workers.reading.process import ReadingProcess
+from workers.reading.reader import SandboxedReader
 
+WATCHED = Supervision(report=lambda _: None, should_stop=lambda: False)
 SETTINGS = {"preset": "debug", "steps": 2, "seed": 3, "device": "cpu"}
 
 
@@ -25,13 +32,22 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def codec() -> Iterator[HypernetCodec]:
+    with SandboxedReader(WorkerSettings()) as reader:
+        yield HypernetCodec(reader)
+
+
+def submit(service: Service, path: Path) -> str:
+    with path.open("rb") as body:
+        service.locations.own.put(f"uploads/{path.stem}", body)
+    return service.jobs.submit(source=f"upload:{path.stem}", settings=SETTINGS).id
+
+
 def test_the_service_makes_the_same_stream_as_the_command(
-    service: Service, clip: Path, tmp_path: Path
+    service: Service, codec: HypernetCodec, clip: Path, tmp_path: Path
 ) -> None:
-    with clip.open("rb") as body:
-        service.locations.own.put("uploads/clip", body)
-    submitted = service.jobs.submit(source="upload:clip", settings=SETTINGS)
-    encoding = service.finish(submitted.id, codec=HypernetCodec())
+    encoding = service.finish(submit(service, clip), codec=codec)
     assert encoding.status is EncodingStatus.SUCCEEDED, encoding.error_message
 
     direct = asdict(encode_file(clip, tmp_path / "direct.nrv", EncodeSettings(**SETTINGS)))  # type: ignore[arg-type]
@@ -43,17 +59,15 @@ def test_the_service_makes_the_same_stream_as_the_command(
         assert encoding.result[name] == pytest.approx(direct[name]), name
 
 
-def test_a_segment_can_be_stopped(clip: Path) -> None:
-    codec = HypernetCodec()
-    plan = codec.plan(clip, SETTINGS)
+def test_a_segment_can_be_stopped(codec: HypernetCodec, clip: Path) -> None:
+    plan = codec.plan(clip, SETTINGS, WATCHED)
     stopping = Supervision(report=lambda _: None, should_stop=lambda: True)
     with pytest.raises(Cancelled):
         codec.encode_segment(clip, plan.plan, 0, SETTINGS, stopping)
 
 
-def test_progress_is_reported(clip: Path) -> None:
-    codec = HypernetCodec()
-    plan = codec.plan(clip, SETTINGS)
+def test_progress_is_reported(codec: HypernetCodec, clip: Path) -> None:
+    plan = codec.plan(clip, SETTINGS, WATCHED)
     reported: list[float] = []
     watching = Supervision(report=reported.append, should_stop=lambda: False)
     codec.encode_segment(clip, plan.plan, 0, SETTINGS, watching)
@@ -62,6 +76,57 @@ def test_progress_is_reported(clip: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"preset": "nothing"}, {"preset": "debug", "colour": "red"}])
-def test_settings_that_do_not_exist(clip: Path, settings: dict[str, object]) -> None:
+def test_settings_that_do_not_exist(
+    codec: HypernetCodec, clip: Path, settings: dict[str, object]
+) -> None:
     with pytest.raises(InvalidSettings):
-        HypernetCodec().plan(clip, settings)
+        codec.plan(clip, settings, WATCHED)
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (hostile.huge_picture, "video.unsupported"),
+        (hostile.many_frames, "video.unsupported"),
+        (hostile.playlist, "video.unsupported"),
+        (hostile.external_reference, "video.unsupported"),
+        (hostile.noise_in_a_container, "video.unreadable"),
+    ],
+)
+def test_a_hostile_source_fails_and_the_worker_lives(
+    service: Service, codec: HypernetCodec, clip: Path, make: Callable[[Path], Path], code: str
+) -> None:
+    bad = make(clip.with_name(f"{make.__name__}.mp4"))
+    failed = service.finish(submit(service, bad), codec=codec)
+    assert (failed.status, failed.error_code) == (EncodingStatus.FAILED, code)
+    assert str(failed.error_message).startswith("plan: the source ")
+    assert len(service.queries.attempts(service.jobs.owner_id, failed.id)) == 1
+    encoding = service.finish(submit(service, clip), codec=codec)
+    assert encoding.status is EncodingStatus.SUCCEEDED
+
+
+def test_a_reader_that_is_lost_is_tried_again(service: Service, clip: Path) -> None:
+    with Losing(WorkerSettings(), losses=2) as reader:
+        encoding = service.finish(submit(service, clip), codec=HypernetCodec(reader))
+        assert encoding.status is EncodingStatus.SUCCEEDED
+    with Losing(WorkerSettings(), losses=9) as reader:
+        encoding = service.finish(submit(service, clip), codec=HypernetCodec(reader))
+        assert (encoding.status, encoding.error_code) == (
+            EncodingStatus.FAILED,
+            "video.reader_lost",
+        )
+
+
+class Losing(SandboxedReader):
+    """Its children are killed before they can answer."""
+
+    def __init__(self, settings: WorkerSettings, *, losses: int) -> None:
+        super().__init__(settings)
+        self.losses = losses
+
+    def _take_process(self) -> ReadingProcess:
+        process = super()._take_process()
+        if self.losses:
+            self.losses -= 1
+            psutil.Process(process.pid).kill()
+        return process

@@ -1,0 +1,1 @@
+"""Reading videos from strangers: in a child process that can be lost."""
