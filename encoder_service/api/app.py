@@ -17,6 +17,7 @@ from encoder_service.api import (
     frames,
     health,
     objects,
+    page,
     problems,
     uploads,
 )
@@ -65,6 +66,7 @@ def create_app(context: Context) -> FastAPI:
     app.add_middleware(BodyLimit, settings=context.settings.api)
     app.add_middleware(Measured)  # the outermost: refusals of the others are measured, too
     problems.install(app)
+    app.include_router(page.router)
     app.include_router(health.router)
     for routes in (encodings, events, frames, batches, uploads, callbacks):
         app.include_router(routes.router, prefix="/v1", responses=EVERYWHERE)

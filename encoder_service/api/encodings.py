@@ -68,6 +68,8 @@ IdempotencyKey = Annotated[
     str | None, Header(min_length=1, max_length=200, description="makes repeating harmless")
 ]
 
+Direct = Annotated[bool, Query(description="never a redirection: pages may not follow one")]
+
 
 @router.post(
     "/encodings",
@@ -167,14 +169,19 @@ def retry(encoding_id: str, context: Here, owner: Owner) -> EncodingView:
     },
 )
 def download(
-    encoding_id: str, context: Here, owner: Owner, range_header: RangeHeader = None
+    encoding_id: str,
+    context: Here,
+    owner: Owner,
+    range_header: RangeHeader = None,
+    *,
+    direct: Direct = False,
 ) -> Response:
     """Bytes, with ranges; or a redirection to where they are."""
     encoding = context.queries.encoding(owner.id, encoding_id)
     if encoding.stream_key is None:
         raise Conflict(f"encoding {encoding_id} is {encoding.status}; it has no stream")
     store, filename = context.locations.own, f"{encoding_id}.nrv"
-    if isinstance(store, LocalObjectStore):
+    if direct or isinstance(store, LocalObjectStore):
         return serve(store, encoding.stream_key, range_header, filename=filename)
     seconds = context.settings.storage.link_seconds
     return RedirectResponse(
