@@ -64,7 +64,7 @@ def fetch(store: ObjectStore, digest: str, folder: Path) -> Path:
         ObjectMissing: it was never published here.
         DamagedDecodeFile: the store gave other bytes than were published.
     """
-    name = f"{_digits(digest)}{SUFFIX}"
+    name = name_of(digest)
     path = folder / name
     if path.exists():
         return path
@@ -78,11 +78,19 @@ def fetch(store: ObjectStore, digest: str, folder: Path) -> Path:
     return path
 
 
-def _digits(digest: str) -> str:
+def name_of(digest: str) -> str:
+    """What a decode file is called.
+
+    Args:
+        digest: its SHA-256 in hexadecimal, or the first 16 digits of that.
+
+    Raises:
+        InvalidRequest: ``digest`` is no such hash.
+    """
     digits = digest.lower()[:HASH_DIGITS]
     if len(digits) < HASH_DIGITS or not set(digits) <= set("0123456789abcdef"):
         raise InvalidRequest(f"{digest!r} is not the SHA-256 of a decode file")
-    return digits
+    return f"{digits}{SUFFIX}"
 
 
 def _check(name: str, data: bytes) -> None:

@@ -248,9 +248,9 @@ def _variable(group: str, name: str) -> str:
 
 
 def _known_variables() -> set[str]:
-    # The remote commands read these two; they are no settings of a server.
-    client = {"NRV_URL", "NRV_API_KEY"}
-    return {"NRV_ENVIRONMENT", "NRV_LOG_LEVEL", *client, *(name for name, _, _ in describe())}
+    # The remote commands read the first two, the codec the third; they are no settings of a server.
+    others = {"NRV_URL", "NRV_API_KEY", "NRV_MODELS"}
+    return {"NRV_ENVIRONMENT", "NRV_LOG_LEVEL", *others, *(name for name, _, _ in describe())}
 
 
 def _read(group: type[Group], name: str, environ: Mapping[str, str]) -> Group:

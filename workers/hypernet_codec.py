@@ -20,6 +20,7 @@ from hypernet.result import summarise
 from hypernet.segment_encoding import SegmentLimits, collect_frames, encode_frames
 from hypernet.weights import ClipShape
 from workers.codec import EncodedSegment, Json, SegmentPlan, Supervision
+from workers.decode_files import DecodeFiles
 from workers.preview import write_preview
 from workers.reading.reader import SandboxedReader
 
@@ -29,16 +30,20 @@ class HypernetCodec:
 
     Args:
         reader: reads sources; nobody else here opens one.
+        decode_files: finds what streams need besides themselves.
     """
 
-    def __init__(self, reader: SandboxedReader) -> None:
+    def __init__(self, reader: SandboxedReader, decode_files: DecodeFiles) -> None:
         self._reader = reader
+        self._decode_files = decode_files
 
     def plan(self, source: Path, settings: Json, supervision: Supervision) -> SegmentPlan:
         """See `SegmentCodec.plan`."""
         wanted = _settings(settings)
-        segment_frames = find_preset(wanted.preset).segment_frames
-        survey = self._reader.survey(source, segment_frames, supervision.should_stop)
+        preset = find_preset(wanted.preset)
+        if preset.predictor is not None:
+            self._decode_files.share(find_predictor(preset.predictor).decode_sha256)
+        survey = self._reader.survey(source, preset.segment_frames, supervision.should_stop)
         plan = plan_of(survey, wanted)
         frames = tuple(segment.num_frames for segment in plan.segments)
         return SegmentPlan(plan=plan.to_json(), segment_frames=frames)
@@ -48,6 +53,7 @@ class HypernetCodec:
     ) -> EncodedSegment:
         """See `SegmentCodec.encode_segment`."""
         made, wanted = Plan.from_json(plan), _settings(settings)
+        self._decode_files.share(made.decode_file)
         segment = made.segments[index]
         frames = collect_frames(self._reader.frames(source, segment), segment)
         share = segment.num_frames / made.num_frames
@@ -74,8 +80,10 @@ class HypernetCodec:
         output: Path,
     ) -> Json:
         """See `SegmentCodec.assemble`."""
+        planned = Plan.from_json(plan)
+        self._decode_files.share(planned.decode_file)  # for the preview
         audio = self._audio(source, output.with_suffix(".audio"))
-        made = assemble(Plan.from_json(plan), payloads, audio, output)
+        made = assemble(planned, payloads, audio, output)
         encoded = [VerifiedSegment(payload=b"", **dict[str, Any](each)) for each in metrics]
         result = summarise(
             made,

@@ -27,19 +27,24 @@ SHUTDOWN = threading.Event()
 def pipeline() -> Pipeline:
     """The pipeline of this process; connections and models are never shared with another one."""
     # Imported here: PyTorch that was used before a fork hangs in every child.
+    from hypernet.decoders.decode_file import MODELS_VARIABLE  # noqa: PLC0415
+    from workers.decode_files import DecodeFiles  # noqa: PLC0415
     from workers.hypernet_codec import HypernetCodec  # noqa: PLC0415
     from workers.reading.reader import SandboxedReader  # noqa: PLC0415
 
     settings = _settings()
     jobs = JobRepository(_database(), settings.jobs)
     scratch = Path(settings.worker.scratch)
+    models = os.environ.setdefault(MODELS_VARIABLE, str(scratch / "models"))
     return Pipeline(
         jobs=jobs,
         queue=_queue(),
         store=_locations().own,
         sources=SourceCache(scratch, _locations(), max_bytes=settings.worker.scratch_bytes),
         locations=_locations(),
-        codec=HypernetCodec(SandboxedReader(settings.worker)),
+        codec=HypernetCodec(
+            SandboxedReader(settings.worker), DecodeFiles(_locations().own, Path(models))
+        ),
         keep=lambda lease: LeaseKeeper(jobs, lease, SHUTDOWN),
         worker=_name(),
     )

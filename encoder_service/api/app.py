@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from encoder_service.api import (
     batches,
     callbacks,
+    decode_files,
     encodings,
     events,
     frames,
@@ -68,7 +69,7 @@ def create_app(context: Context) -> FastAPI:
     problems.install(app)
     app.include_router(page.router)
     app.include_router(health.router)
-    for routes in (encodings, events, frames, batches, uploads, callbacks):
+    for routes in (encodings, events, frames, batches, uploads, callbacks, decode_files):
         app.include_router(routes.router, prefix="/v1", responses=EVERYWHERE)
     app.include_router(objects.router, prefix="/v1")
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from hypernet.errors import (
     Cancelled,
     HypernetError,
     InvalidSettings,
+    MissingDecodeFile,
     OutputNotWritable,
     UnreadableInput,
 )
@@ -70,8 +72,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _refuse(error: HypernetError | ServiceError) -> NoReturn:
-    sys.stderr.write(f"nrv: {error}\n")
+    sys.stderr.write(f"nrv: {error}\n{_advice(error)}")
     sys.exit(exit_status(error))
+
+
+def _advice(error: HypernetError | ServiceError) -> str:
+    """How a service helps with what the codec cannot know of."""
+    digest = re.search(r"\b[0-9a-f]{64}\b", str(error))
+    if not isinstance(error, MissingDecodeFile) or digest is None:
+        return ""
+    return (
+        "nrv: the service that made the stream has it: curl -fOJ -H "
+        f'"Authorization: Bearer $NRV_API_KEY" "$NRV_URL/v1/decode-files/{digest[0]}"\n'
+    )
 
 
 def exit_status(error: HypernetError | ServiceError) -> int:

@@ -17,6 +17,7 @@ from tests.clips import write_clip
 from tests.factories import Service
 from tests.unit.workers.reading import hostile
 from workers.codec import Supervision
+from workers.decode_files import DecodeFiles
 from workers.hypernet_codec import HypernetCodec
 from workers.reading.process import ReadingProcess
 from workers.reading.reader import SandboxedReader
@@ -33,9 +34,19 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def codec() -> Iterator[HypernetCodec]:
+def reader() -> Iterator[SandboxedReader]:
     with SandboxedReader(WorkerSettings()) as reader:
-        yield HypernetCodec(reader)
+        yield reader
+
+
+@pytest.fixture
+def decode_files(service: Service, tmp_path: Path) -> DecodeFiles:
+    return DecodeFiles(service.locations.own, tmp_path / "models")
+
+
+@pytest.fixture
+def codec(reader: SandboxedReader, decode_files: DecodeFiles) -> HypernetCodec:
+    return HypernetCodec(reader, decode_files)
 
 
 def submit(service: Service, path: Path) -> str:
@@ -105,12 +116,14 @@ def test_a_hostile_source_fails_and_the_worker_lives(
     assert encoding.status is EncodingStatus.SUCCEEDED
 
 
-def test_a_reader_that_is_lost_is_tried_again(service: Service, clip: Path) -> None:
+def test_a_reader_that_is_lost_is_tried_again(
+    service: Service, decode_files: DecodeFiles, clip: Path
+) -> None:
     with Losing(WorkerSettings(), losses=2) as reader:
-        encoding = service.finish(submit(service, clip), codec=HypernetCodec(reader))
+        encoding = service.finish(submit(service, clip), codec=HypernetCodec(reader, decode_files))
         assert encoding.status is EncodingStatus.SUCCEEDED
     with Losing(WorkerSettings(), losses=9) as reader:
-        encoding = service.finish(submit(service, clip), codec=HypernetCodec(reader))
+        encoding = service.finish(submit(service, clip), codec=HypernetCodec(reader, decode_files))
         assert (encoding.status, encoding.error_code) == (
             EncodingStatus.FAILED,
             "video.reader_lost",

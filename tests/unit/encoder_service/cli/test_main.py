@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from encoder_service.cli import main as main_module
 from encoder_service.cli import process
 from encoder_service.cli.main import exit_status
 from encoder_service.cli.options import parse_frames, parse_size
@@ -18,7 +19,7 @@ from encoder_service.errors import (
     Unauthenticated,
 )
 from hypernet import errors
-from hypernet.errors import Cancelled, HypernetError, InvalidSettings
+from hypernet.errors import Cancelled, HypernetError, InvalidSettings, MissingDecodeFile
 from tests.unit.encoder_service.cli.conftest import Command
 
 STATUS = {
@@ -111,3 +112,13 @@ def _refused(parse: Callable[[str], object], text: str) -> None:
 
 def test_the_process_began_before_now() -> None:
     assert process.started() < process._IMPORTED < time.monotonic()
+
+
+def test_a_missing_decode_file_comes_with_the_way_to_get_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    digest = "5" * 64
+    with pytest.raises(SystemExit) as end:
+        main_module._refuse(MissingDecodeFile(f"the stream needs decode file {digest}"))
+    assert end.value.code == 3
+    assert f'"$NRV_URL/v1/decode-files/{digest}"' in capsys.readouterr().err
