@@ -1,14 +1,17 @@
-"""``make demo``: one clip through the codec and back, with one picture and one table to look at."""
+"""``make demo``: one clip through the service and back, with a picture and a table to look at."""
 
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -16,15 +19,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from encoder_service.cli.report import decode_progress, encode_progress
+from encoder_service.cli.remote import watch
+from encoder_service.cli.report import bytes_progress, decode_progress, remote_progress
+from encoder_service.client import Client
+from encoder_service.errors import RemoteEncodingFailed, ServiceError
+from encoder_service.temporary_service import temporary_service
 from hypernet.bitstream.output import atomic_output
-from hypernet.codec import encode_file
 from hypernet.decoding import open_stream
+from hypernet.errors import HypernetError, UnreadableVideo
 from hypernet.evaluation.anchors import X264_VERYFAST
 from hypernet.evaluation.metrics import compare_videos
 from hypernet.evaluation.synthetic import landscape, sound
-from hypernet.plan import EncodeSettings
-from hypernet.result import EncodeResult
+from hypernet.preset_names import DEFAULT_PRESET
 from hypernet.video.colour import UNTAGGED, frame_from_rgb, writable_colour
 from hypernet.video.pictures import png_of
 from hypernet.video.reader import read_frames
@@ -33,6 +39,7 @@ from hypernet.video.writer import write_video
 WIDTH, HEIGHT, FRAMES, FRAME_RATE, SAMPLE_RATE = 480, 270, 75, 25, 48_000
 BUDGET_SECONDS = 60.0
 HIGHEST_CRF = 51
+INTERRUPTED = 130  # exit status
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,22 +58,71 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=Path("demo"))
     parser.add_argument("--budget", type=float, default=BUDGET_SECONDS, help="seconds to encode")
     options = parser.parse_args(arguments)
-    folder: Path = options.folder
+    # What stops us unwinds us, so that the service and its folder go first.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        run(options.video, options.folder, options.budget)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except (HypernetError, ServiceError) as error:
+        sys.exit(f"demo: {error}")
+
+
+def run(video: Path | None, folder: Path, budget_seconds: float) -> None:
+    """Encode through a service, decode and compare here, and say how it went."""
     folder.mkdir(parents=True, exist_ok=True)
-    source = options.video or make_clip(folder / "source.mp4")
+    source = video or make_clip(folder / "source.mp4")
     stream = folder / "clip.nrv"
-    with encode_progress() as on_progress:
-        settings = EncodeSettings(budget_seconds=options.budget)
-        result = encode_file(source, stream, settings, on_progress=on_progress)
+    wanted = {"preset": DEFAULT_PRESET, "budget_seconds": budget_seconds}
+    with temporary_service(folder / "service.log") as client:
+        result = encode_remotely(client, source, stream, wanted)
     decode_seconds = _decode(stream, folder / "decoded.mp4")
-    _write_picture(source, stream, result.frames // 2, folder / "side-by-side.png")
-    anchor = x264_at(source, result.psnr_db or HIGHEST_CRF)
+    psnr_db = _compare(source, stream)
+    _write_picture(source, stream, result["frames"] // 2, folder / "side-by-side.png")
+    anchor = x264_at(source, psnr_db)
     console = Console()
-    console.print(_table(result, anchor))
+    for warning in result["warnings"]:
+        console.print(f"warning: {warning}", markup=False)
+    console.print(_table(result, psnr_db, anchor))
     console.print(
         f"decoded with sound to {folder}/decoded.mp4 in {decode_seconds:.1f} s; "
         f"look at {folder}/side-by-side.png (left: source, right: decoded)"
     )
+
+
+def encode_remotely(
+    client: Client, source: Path, stream: Path, wanted: Mapping[str, object]
+) -> dict[str, Any]:
+    """Upload a video, wait for its stream and download it; returns what the service measured.
+
+    Raises:
+        UnreadableVideo: the file cannot be read.
+        RemoteEncodingFailed: the service could not encode it.
+    """
+    try:
+        size_bytes = source.stat().st_size
+        file = source.open("rb")
+    except OSError as error:
+        raise UnreadableVideo(f"cannot read {source}: {error.strerror}") from error
+    if size_bytes == 0:
+        raise UnreadableVideo(f"{source} is empty")
+    with file, bytes_progress("uploading", size_bytes) as on_bytes:
+        uploaded = client.send_parts(client.begin_upload(size_bytes), file, on_bytes)
+    encoding_id = client.submit(uploaded, wanted)["id"]
+    with remote_progress() as report:
+        ended = watch(
+            lambda: client.encoding(encoding_id),
+            lambda seen: seen["finished_at"] is not None,
+            report,
+            interrupted="the service ends, too",
+        )
+    if ended["status"] != "succeeded":
+        raise RemoteEncodingFailed(ended["error_message"] or f"it was {ended['status']}")
+    with atomic_output(stream) as output, bytes_progress("fetching", None) as on_bytes:
+        client.download(encoding_id, output, on_bytes)
+    result: dict[str, Any] = ended["result"]
+    return result
 
 
 def make_clip(path: Path) -> Path:
@@ -127,6 +183,18 @@ def _decode(stream_path: Path, output: Path) -> float:
     return time.monotonic() - started
 
 
+def _compare(source: Path, stream_path: Path) -> float:
+    """PSNR of the downloaded file, as a fresh decoder shows it."""
+    with open_stream(stream_path) as stream:
+        quality = compare_videos(
+            (frame.rgb_HWC for frame in read_frames(source)),
+            (frame.rgb_HWC for frame in stream.frames()),
+            ms_ssim_every=0,
+            with_vmaf=False,
+        )
+    return quality.psnr_db
+
+
 def _write_picture(source: Path, stream_path: Path, number: int, path: Path) -> None:
     original = next(read_frames(source, number, number + 1)).rgb_HWC
     with open_stream(stream_path) as stream:
@@ -136,24 +204,23 @@ def _write_picture(source: Path, stream_path: Path, number: int, path: Path) -> 
         file.write(png_of(pair))
 
 
-def _table(result: EncodeResult, anchor: AnchorPoint) -> Table:
-    table = Table(title=f"{result.frames} frames of {result.width}x{result.height}")
+def _table(result: Mapping[str, Any], psnr_db: float, anchor: AnchorPoint) -> Table:
+    frames, width, height = result["frames"], result["width"], result["height"]
+    table = Table(title=f"{frames} frames of {width}x{height}")
     for heading in ("", "bytes", "bpp", "dB", "encode s", "decode fps"):
         table.add_column(heading, justify="right")
-    psnr = "inf" if result.psnr_db is None else f"{result.psnr_db:.2f}"
     table.add_row(
-        result.preset,
-        f"{result.video_bytes:,}",
-        f"{result.bits_per_pixel:.4f}",
-        psnr,
-        f"{result.encode_seconds:.1f}",
-        f"{result.decode_frames_per_second:.0f}",
+        result["preset"],
+        f"{result['video_bytes']:,}",
+        f"{result['bits_per_pixel']:.4f}",
+        f"{psnr_db:.2f}",
+        f"{result['encode_seconds']:.1f}",
+        f"{result['decode_frames_per_second']:.0f}",
     )
-    bits_per_pixel = 8 * anchor.stream_bytes / (result.frames * result.width * result.height)
     table.add_row(
         "x264 veryfast",
         f"{anchor.stream_bytes:,}",
-        f"{bits_per_pixel:.4f}",
+        f"{8 * anchor.stream_bytes / (frames * width * height):.4f}",
         f"{anchor.psnr_db:.2f}",
         f"{anchor.encode_seconds:.1f}",
         "",

@@ -128,9 +128,9 @@ def _run_api(settings: Settings, listener: socket.socket, ready: Callable[[], No
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
-    # The server raises the signals that stopped it once more; what it started must end first.
+    # Ours until the server has its own; it raises those that stopped it once more at its end.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     ready()  # the socket listens: requests that come now are answered in a moment
     server.run(sockets=[listener])
     context.database.close()

@@ -2,28 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 import pytest
 
 from encoder_service import demo
-from hypernet.decoding import open_stream
 from hypernet.video.probe import probe
-from tests.clips import Sound, make_clip
-
-
-def test_a_clip_goes_through_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    clip = make_clip(tmp_path / "own.mp4", num_frames=8, size=(64, 48), audio=[Sound()])
-    folder = tmp_path / "demo"
-    demo.main(["--video", str(clip), "--folder", str(folder), "--budget", "1"])
-    printed = capsys.readouterr().out
-    assert "nerv-s" in printed
-    assert "x264 veryfast" in printed
-    with open_stream(folder / "clip.nrv") as stream:
-        assert sum(1 for _ in stream.frames()) == 8
-    assert probe(folder / "decoded.mp4").has_audio
-    with av.open(str(folder / "side-by-side.png")) as picture:
-        frame = next(picture.decode(video=0))
-    assert (frame.width, frame.height) == (128, 48)
+from tests.clips import make_clip
 
 
 def test_the_made_up_clip_has_picture_and_sound(
