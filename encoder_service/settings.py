@@ -105,12 +105,14 @@ class JobSettings:
     heartbeat_seconds: float = _setting(4.0, "pause between two heartbeats of a worker")
     sweep_seconds: float = _setting(5.0, "pause between two sweeps for expired leases")
     resend_seconds: float = _setting(20.0, "age at which a message nobody acted on is sent again")
-    max_errors: int = _setting(3, "errors of a unit before its fallback preset, and again after it")
+    max_errors: int = _setting(3, "errors of a unit before its encoding falls back or fails")
     max_lost_leases: int = _setting(5, "workers lost over one unit before its encoding fails")
     retry_seconds: float = _setting(2.0, "pause after the first error of a unit; doubles each time")
     max_retry_seconds: float = _setting(60.0, "longest pause between two attempts")
     outage_seconds: float = _setting(5.0, "pause while the store or database is out of reach")
-    fallback_preset: str = _setting("", "cheaper preset for segments that keep failing, or empty")
+    fallback_preset: str = _setting(
+        "", "cheaper preset to start over with when a segment takes too much memory or time"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

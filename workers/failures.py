@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from billiard.exceptions import SoftTimeLimitExceeded
+
 from encoder_service.errors import (
     AccessDenied,
     InvalidRequest,
@@ -14,7 +16,13 @@ from encoder_service.errors import (
 )
 from encoder_service.jobs.records import Failure
 from encoder_service.settings import JobSettings
-from hypernet.errors import Cancelled, HypernetError, InvalidSettings, UnreadableInput
+from hypernet.errors import (
+    Cancelled,
+    EncodeFailed,
+    HypernetError,
+    InvalidSettings,
+    UnreadableInput,
+)
 
 # Trying again gives the same answer: somebody must change something first.
 HOPELESS = (
@@ -25,6 +33,18 @@ HOPELESS = (
     SourceChanged,
 )
 MAX_MESSAGE = 500
+
+
+class OutOfMemory(EncodeFailed):
+    """The unit needs more memory than this machine or its GPU has left."""
+
+    code = "encode.out_of_memory"
+
+
+class OutOfTime(EncodeFailed):
+    """The unit takes longer than NRV_WORKER_TASK_SECONDS."""
+
+    code = "encode.out_of_time"
 
 
 def is_no_fault(error: Exception) -> bool:
@@ -38,6 +58,7 @@ def to_failure(error: Exception, *, scratch: Path | None = None) -> Failure:
     Foreign exceptions are named but not quoted at length. Files in the folder ``scratch`` are
     called what they are to the user: where they lie on our disk is none of anybody's business.
     """
+    error = _named(error)
     if isinstance(error, HypernetError | ServiceError):
         code, message = error.code, str(error)
     else:
@@ -45,7 +66,21 @@ def to_failure(error: Exception, *, scratch: Path | None = None) -> Failure:
     if scratch is not None:
         message = _without_paths(message, scratch)
     can_help = not isinstance(error, HOPELESS) and not _will_stay(error)
-    return Failure(code=code, message=message[:MAX_MESSAGE], can_help=can_help)
+    return Failure(
+        code=code,
+        message=message[:MAX_MESSAGE],
+        can_help=can_help,
+        too_much=isinstance(error, OutOfMemory | OutOfTime),
+    )
+
+
+def _named(error: Exception) -> Exception:
+    """What Python and Celery call otherwise."""
+    if isinstance(error, MemoryError):
+        return OutOfMemory("this machine has not enough memory for the preset at this frame size")
+    if isinstance(error, SoftTimeLimitExceeded):
+        return OutOfTime("it took longer than a worker may spend; see NRV_WORKER_TASK_SECONDS")
+    return error
 
 
 def pause_seconds(error: Exception, settings: JobSettings) -> float:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from hypernet.codec import SourceAudio, assemble
 from hypernet.decoders import config_to_fields
@@ -21,8 +24,11 @@ from hypernet.segment_encoding import SegmentLimits, collect_frames, encode_fram
 from hypernet.weights import ClipShape
 from workers.codec import EncodedSegment, Json, SegmentPlan, Supervision
 from workers.decode_files import DecodeFiles
+from workers.failures import OutOfMemory
 from workers.preview import write_preview
 from workers.reading.reader import SandboxedReader
+
+CPU_ALLOCATOR = "DefaultCPUAllocator"  # how PyTorch's message for want of memory on a CPU begins
 
 
 class HypernetCodec:
@@ -63,7 +69,8 @@ class HypernetCodec:
             on_progress=lambda progress: supervision.report(progress.fraction),
             should_stop=supervision.should_stop,
         )
-        encoded = encode_frames(frames, made, limits)
+        with _memory_errors_translated():
+            encoded = encode_frames(frames, made, limits)
         metrics = {name: value for name, value in asdict(encoded).items() if name != "payload"}
         return EncodedSegment(
             payload=encoded.payload, num_frames=encoded.num_frames, metrics=metrics
@@ -128,6 +135,24 @@ def plan_of(survey: Mapping[str, Any], settings: EncodeSettings) -> Plan:
         "predictor": predictor.sha256 if predictor else None,
     }
     return Plan.from_json(json.dumps({**survey, **chosen}))
+
+
+@contextmanager
+def _memory_errors_translated() -> Iterator[None]:
+    """Raise `OutOfMemory` for PyTorch's words for it, and make room on the GPU for what follows."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise OutOfMemory(f"the GPU has not enough memory: {_first_line(error)}") from error
+    except RuntimeError as error:
+        if CPU_ALLOCATOR not in str(error):
+            raise
+        raise OutOfMemory("this machine has not enough memory for the preset") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _settings(settings: Json) -> EncodeSettings:

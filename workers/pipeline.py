@@ -154,7 +154,7 @@ class Pipeline:
             result = self.codec.assemble(
                 source=source,
                 plan=plan,
-                settings=encoding.settings,
+                settings=_settings(lease),
                 payloads=[path for path, _ in results],
                 metrics=[metrics for _, metrics in results],
                 output=output,
@@ -229,14 +229,9 @@ class Pipeline:
                 log.info("unit released: %s", error)
             else:
                 log.error("attempt failed", exc_info=error)
-                self.jobs.fail(lease, failure, fallback_preset=self._fallback(lease))
+                self.jobs.fail(lease, failure)
         except ServiceError as again:
             log.warning("could not hand the unit back: %s", again)
-
-    def _fallback(self, lease: Lease) -> str | None:
-        preset = self.jobs.settings.fallback_preset
-        usable = lease.unit.kind is UnitKind.SEGMENT and preset != lease.encoding.settings["preset"]
-        return preset if preset and usable else None
 
 
 def _supervision(keeper: Keeper) -> Supervision:

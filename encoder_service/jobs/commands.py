@@ -173,7 +173,6 @@ def _requeue(connection: Connection, locked: LockedEncoding) -> list[Message]:
             Event.RETRIED,
             errors=0,
             lost_leases=0,
-            fallback_preset=None,
             error_code=None,
             error_message=None,
         )

@@ -133,7 +133,9 @@ class ListingRepository:
 
     def _expire(self, batch: Batch) -> bool:
         lost = batch.lost_leases + 1
-        verdict = judge_lost_lease(lost, max_lost_leases=self.settings.max_lost_leases)
+        verdict = judge_lost_lease(
+            lost, max_lost_leases=self.settings.max_lost_leases, fallback_left=False
+        )
         event = Event.GAVE_UP if verdict is Verdict.GIVE_UP else Event.LEASE_LOST
         with self.database.writing() as connection:
             return self._end(connection, batch, event, NOBODY_CAME, _overdue(), lost_leases=lost)

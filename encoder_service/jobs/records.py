@@ -101,7 +101,7 @@ class Unit:
     status: UnitStatus
     num_frames: int  # of the segment; 0 for plan and assemble
     progress_frames: int  # how far the present attempt is; all of them once done
-    fallback_preset: str | None  # set once the wanted preset has failed too often
+    fallback_preset: str | None  # set once the wanted preset has proved too much
     result: Mapping[str, object] | None
     attempt: int
     lease_owner: str | None
@@ -158,6 +158,7 @@ class Failure:
     code: str
     message: str
     can_help: bool = True  # False when trying again cannot help
+    too_much: bool = False  # True when it took more memory or time than there is
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

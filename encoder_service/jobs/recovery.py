@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import Connection, or_, select, tuple_, update
 
 from encoder_service.database import Database, db_now
+from encoder_service.jobs.fallback import fall_back
 from encoder_service.jobs.records import Failure, Message, Unit, UnitKey
 from encoder_service.jobs.rows import matches, unit_from, unit_key
 from encoder_service.jobs.states import (
@@ -24,7 +25,10 @@ from encoder_service.settings import JobSettings
 from encoder_service.tables import encodings, units
 
 EVENT_OF = {Outcome.ERROR: Event.ERRED, Outcome.LEASE_LOST: Event.LEASE_LOST}
-NOBODY_CAME = Failure(code="lease.lost", message="the worker stopped sending heartbeats")
+# The kernel ends whoever takes all memory; nobody is left then to say so.
+NOBODY_CAME = Failure(
+    code="lease.lost", message="the worker stopped sending heartbeats", too_much=True
+)
 
 
 class Recovery:
@@ -54,8 +58,13 @@ class Recovery:
             if row is None:
                 return False  # a heartbeat or another sweeper was faster
             lost = unit.lost_leases + 1
-            verdict = judge_lost_lease(lost, max_lost_leases=self.settings.max_lost_leases)
+            verdict = judge_lost_lease(
+                lost,
+                max_lost_leases=self.settings.max_lost_leases,
+                fallback_left=self._fallback(locked, unit) is not None,
+            )
             self._end(
+                connection,
                 locked,
                 unit,
                 verdict,
@@ -81,6 +90,8 @@ class Recovery:
                 units.c.sent_at.is_(None) | old,
                 encodings.c.status.in_(ACTIVE),
                 encodings.c.cancel_requested_at.is_(None),
+                # Nothing but planning begins before there is a plan.
+                or_(units.c.kind == UnitKind.PLAN, encodings.c.plan.is_not(None)),
             )
             .order_by(encodings.c.priority, *key)
             .limit(limit)
@@ -96,8 +107,16 @@ class Recovery:
             for row in rows
         ]
 
+    def _fallback(self, locked: LockedEncoding, unit: Unit) -> str | None:
+        """The cheaper preset that is left for a unit that took too much, if there is one."""
+        preset = self.settings.fallback_preset
+        usable = unit.key.kind is UnitKind.SEGMENT and unit.fallback_preset is None
+        asked = locked.encoding.settings.get("preset")
+        return preset if preset and usable and preset != asked else None
+
     def _end(
         self,
+        connection: Connection,
         locked: LockedEncoding,
         unit: Unit,
         verdict: Verdict,
@@ -106,7 +125,7 @@ class Recovery:
         failure: Failure,
         values: dict[str, Any],
     ) -> None:
-        """Re-queue a unit after a pause, or give up on it and fail its encoding."""
+        """Re-queue a unit after a pause, fall back, or give up on it and fail its encoding."""
         give_up = verdict is Verdict.GIVE_UP
         pause = pause_seconds(
             unit.errors + unit.lost_leases + 1,
@@ -123,6 +142,9 @@ class Recovery:
             **values,
         )
         locked.close_attempt(unit, outcome, failure)
+        preset = self._fallback(locked, unit)
+        if verdict is Verdict.FALL_BACK and preset is not None and locked.accepts_work:
+            fall_back(connection, locked, failure, preset)
         if give_up and locked.accepts_work:
             locked.change(
                 Event.FAILED,

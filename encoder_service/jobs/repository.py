@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 
 from encoder_service.database import db_now
 from encoder_service.errors import LeaseLost, NotFound
+from encoder_service.jobs.fallback import lay_out_segments
 from encoder_service.jobs.records import Failure, Lease, Unit, UnitKey
 from encoder_service.jobs.recovery import Recovery
 from encoder_service.jobs.rows import matches, unit_from
@@ -56,7 +57,8 @@ class JobRepository(Recovery):
                 locked = LockedEncoding(connection, key.encoding_id)
             except NotFound:
                 return None
-            if not locked.accepts_work:
+            planned = locked.encoding.plan is not None
+            if not locked.accepts_work or not (planned or key.kind is UnitKind.PLAN):
                 return None
             unit = locked.change_unit(
                 key,
@@ -123,11 +125,9 @@ class JobRepository(Recovery):
             if not self._finish(connection, locked, lease, result={}):
                 return []
             locked.set(plan=plan, num_frames=sum(segment_frames), phase=Phase.ENCODE)
-            keys = [
-                UnitKey(encoding_id=lease.unit.encoding_id, kind=UnitKind.SEGMENT, index=index)
-                for index in range(len(segment_frames))
-            ]
-            add_units(connection, keys, segment_frames)
+            keys = lay_out_segments(
+                connection, lease.unit.encoding_id, segment_frames, lease.fallback_preset
+            )
             locked.cancel_if_idle()
             return keys if locked.accepts_work else []
 
@@ -146,7 +146,7 @@ class JobRepository(Recovery):
             if connection.execute(select(unfinished)).scalar_one():
                 return []
             key = UnitKey(encoding_id=lease.unit.encoding_id, kind=UnitKind.ASSEMBLE)
-            add_units(connection, [key], [0])
+            add_units(connection, [key], [0], fallback_preset=lease.fallback_preset)
             return [key] if locked.accepts_work else []
 
     def finish_assembly(
@@ -176,14 +176,8 @@ class JobRepository(Recovery):
 
     # When it does not work out
 
-    def fail(self, lease: Lease, failure: Failure, *, fallback_preset: str | None) -> Verdict:
-        """End an attempt with an in-process error, which counts.
-
-        Args:
-            lease: what was worked on.
-            failure: why it failed.
-            fallback_preset: a cheaper preset that this unit could use instead, if there is one.
-        """
+    def fail(self, lease: Lease, failure: Failure) -> Verdict:
+        """End an attempt with an in-process error, which counts."""
         with self.database.writing() as connection:
             locked = LockedEncoding(connection, lease.unit.encoding_id)
             unit = self._held_unit(connection, lease)
@@ -192,12 +186,17 @@ class JobRepository(Recovery):
                 errors,
                 max_errors=self.settings.max_errors,
                 can_help=failure.can_help,
-                fallback_left=fallback_preset is not None and unit.fallback_preset is None,
+                fallback_left=failure.too_much and self._fallback(locked, unit) is not None,
             )
-            values: dict[str, Any] = {"errors": errors}
-            if verdict is Verdict.FALL_BACK:
-                values = {"errors": 0, "fallback_preset": fallback_preset}
-            self._end(locked, unit, verdict, outcome=Outcome.ERROR, failure=failure, values=values)
+            self._end(
+                connection,
+                locked,
+                unit,
+                verdict,
+                outcome=Outcome.ERROR,
+                failure=failure,
+                values={"errors": errors},
+            )
             return verdict
 
     def release(self, lease: Lease, failure: Failure | None, *, pause_seconds: float) -> None:

@@ -7,6 +7,7 @@ any order, and the results are assembled: each of these is a *unit*, leased by o
                queued -> cancelled | failed;  failed, cancelled -> queued (retry)
     unit       queued -> leased -> done | failed
                leased -> queued (error, release, lost lease);  failed -> queued (retry)
+               leased, done, failed -> queued (the encoding falls back to a cheaper preset)
     listing    like a unit;  done, failed -> queued (the batch is asked for again)
 """
 
@@ -88,6 +89,7 @@ class Event(StrEnum):
     RELEASED = "released"
     LEASE_LOST = "lease_lost"
     GAVE_UP = "gave_up"
+    FELL_BACK = "fell_back"
     PREVIEWED = "previewed"
     PREVIEW_FAILED = "preview_failed"
 
@@ -131,6 +133,10 @@ TRANSITIONS: Mapping[Machine, Mapping[Event, tuple[frozenset[str], str]]] = Mapp
             Event.LEASE_LOST: (frozenset({UnitStatus.LEASED}), UnitStatus.QUEUED),
             Event.GAVE_UP: (frozenset({UnitStatus.LEASED}), UnitStatus.FAILED),
             Event.RETRIED: (frozenset({UnitStatus.FAILED}), UnitStatus.QUEUED),
+            Event.FELL_BACK: (
+                frozenset({UnitStatus.LEASED, UnitStatus.DONE, UnitStatus.FAILED}),
+                UnitStatus.QUEUED,
+            ),
         },
         ListingStatus: {
             Event.LEASED: (frozenset({ListingStatus.QUEUED}), ListingStatus.LEASED),
@@ -178,7 +184,7 @@ def judge_error(errors: int, *, max_errors: int, can_help: bool, fallback_left: 
         errors: errors of this unit with its present preset, this one included.
         max_errors: how many are one too many.
         can_help: False when trying again cannot help (the source is not a video).
-        fallback_left: there is a cheaper preset that was not tried yet.
+        fallback_left: a cheaper preset could help, and was not tried yet.
     """
     if not can_help:
         return Verdict.GIVE_UP
@@ -187,9 +193,11 @@ def judge_error(errors: int, *, max_errors: int, can_help: bool, fallback_left: 
     return Verdict.FALL_BACK if fallback_left else Verdict.GIVE_UP
 
 
-def judge_lost_lease(lost_leases: int, *, max_lost_leases: int) -> Verdict:
+def judge_lost_lease(lost_leases: int, *, max_lost_leases: int, fallback_left: bool) -> Verdict:
     """Decide what follows a lost lease; ``lost_leases`` includes this one."""
-    return Verdict.RETRY if lost_leases < max_lost_leases else Verdict.GIVE_UP
+    return judge_error(
+        lost_leases, max_errors=max_lost_leases, can_help=True, fallback_left=fallback_left
+    )
 
 
 def pause_seconds(failures: int, *, first: float, longest: float) -> float:

@@ -73,12 +73,21 @@ def plan_of(encoding_id: str) -> UnitKey:
     return UnitKey(encoding_id=encoding_id, kind=UnitKind.PLAN)
 
 
-def add_units(connection: Connection, keys: Sequence[UnitKey], num_frames: Sequence[int]) -> None:
+def add_units(
+    connection: Connection,
+    keys: Sequence[UnitKey],
+    num_frames: Sequence[int],
+    *,
+    fallback_preset: str | None = None,
+) -> None:
     """Insert queued units whose messages are about to be sent."""
+    if not keys:
+        return
     connection.execute(
         insert(units).values(
             status=UnitStatus.QUEUED,
             progress_frames=0,
+            fallback_preset=fallback_preset,
             attempt=0,
             not_before=db_now(),
             sent_at=db_now(),

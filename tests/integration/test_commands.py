@@ -120,7 +120,7 @@ def test_cancelling_does_not_wait_for_a_dead_worker(
 def test_a_retry_keeps_the_id_and_what_is_done(jobs: Jobs, queries: JobQueries) -> None:
     good, bad = jobs.planned(8, 8)
     jobs.repository.finish_segment(jobs.lease(good), result={"key": "kept"}, num_frames=8)
-    jobs.repository.fail(jobs.lease(bad), HOPELESS, fallback_preset=None)
+    jobs.repository.fail(jobs.lease(bad), HOPELESS)
     sent_before = len(jobs.queue)
     encoding = commands.retry(jobs.database, jobs.queue, jobs.owner_id, good.encoding_id)
     assert (encoding.id, encoding.retries) == (good.encoding_id, 1)

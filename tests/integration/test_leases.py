@@ -134,7 +134,7 @@ def test_a_zombie_cannot_write(database: Database) -> None:
     for write in (
         lambda: jobs.repository.heartbeat(zombie),
         lambda: jobs.repository.finish_segment(zombie, result={"by": "zombie"}, num_frames=8),
-        lambda: jobs.repository.fail(zombie, OUR_FAULT, fallback_preset=None),
+        lambda: jobs.repository.fail(zombie, OUR_FAULT),
         lambda: jobs.repository.release(zombie, None, pause_seconds=0),
         lambda: jobs.repository.publish(zombie),
     ):
@@ -157,16 +157,12 @@ def test_lost_leases_end_the_encoding_at_their_own_cap(database: Database) -> No
     assert [each.outcome for each in attempts[1:]] == [Outcome.LEASE_LOST] * 5
 
 
-def test_errors_lead_to_the_fallback_and_then_to_the_end(jobs: Jobs) -> None:
+def test_errors_lead_to_the_end(jobs: Jobs) -> None:
     (segment,) = jobs.planned(8)
-    verdicts, presets = [], []
-    for _ in range(2 * PATIENT.max_errors):
-        lease = jobs.lease(segment)
-        presets.append(lease.fallback_preset)
-        verdicts.append(jobs.repository.fail(lease, OUR_FAULT, fallback_preset="fast"))
-    retry = [Verdict.RETRY] * (PATIENT.max_errors - 1)
-    assert verdicts == [*retry, Verdict.FALL_BACK, *retry, Verdict.GIVE_UP]
-    assert presets == [None] * PATIENT.max_errors + ["fast"] * PATIENT.max_errors
+    verdicts = [
+        jobs.repository.fail(jobs.lease(segment), OUR_FAULT) for _ in range(PATIENT.max_errors)
+    ]
+    assert verdicts == [Verdict.RETRY] * (PATIENT.max_errors - 1) + [Verdict.GIVE_UP]
     encoding = JobQueries(jobs.database).encoding(jobs.owner_id, segment.encoding_id)
     assert encoding.status is EncodingStatus.FAILED
     assert encoding.error_message == "segment 0: the fit diverged"
@@ -178,7 +174,7 @@ def test_errors_and_lost_leases_are_counted_apart(database: Database) -> None:
     for _ in range(2):
         jobs.lease(segment)
         jobs.repository.expire(limit=10)
-        verdict = jobs.repository.fail(jobs.lease(segment), OUR_FAULT, fallback_preset=None)
+        verdict = jobs.repository.fail(jobs.lease(segment), OUR_FAULT)
         assert verdict is Verdict.RETRY
     unit = JobQueries(database).units(jobs.owner_id, segment.encoding_id)[1]
     assert (unit.errors, unit.lost_leases, unit.attempt) == (2, 2, 4)
@@ -186,10 +182,7 @@ def test_errors_and_lost_leases_are_counted_apart(database: Database) -> None:
 
 def test_a_hopeless_input_fails_at_once(jobs: Jobs) -> None:
     encoding = jobs.submit()
-    assert (
-        jobs.repository.fail(jobs.lease(plan_of(encoding)), HOPELESS, fallback_preset=None)
-        is Verdict.GIVE_UP
-    )
+    assert jobs.repository.fail(jobs.lease(plan_of(encoding)), HOPELESS) is Verdict.GIVE_UP
     failed = JobQueries(jobs.database).encoding(jobs.owner_id, encoding.id)
     assert (failed.status, failed.error_code) == (EncodingStatus.FAILED, "video.unreadable")
 
@@ -212,7 +205,7 @@ def test_a_pause_holds_until_its_end(jobs: Jobs) -> None:
 def test_other_segments_of_a_failed_encoding_may_still_finish(jobs: Jobs) -> None:
     good, bad = jobs.planned(8, 8)
     slow = jobs.lease(good)
-    jobs.repository.fail(jobs.lease(bad), HOPELESS, fallback_preset=None)
+    jobs.repository.fail(jobs.lease(bad), HOPELESS)
     assert jobs.repository.heartbeat(slow) is False
     jobs.repository.finish_segment(slow, result={"key": "kept"}, num_frames=8)
     commands.retry(jobs.database, jobs.queue, jobs.owner_id, good.encoding_id)
@@ -223,9 +216,9 @@ def test_other_segments_of_a_failed_encoding_may_still_finish(jobs: Jobs) -> Non
 def test_a_unit_that_outlived_a_retry_can_still_give_up(jobs: Jobs) -> None:
     slow, bad = jobs.planned(8, 8)
     lease = jobs.lease(slow)
-    jobs.repository.fail(jobs.lease(bad), HOPELESS, fallback_preset=None)
+    jobs.repository.fail(jobs.lease(bad), HOPELESS)
     commands.retry(jobs.database, jobs.queue, jobs.owner_id, slow.encoding_id)
-    jobs.repository.fail(lease, HOPELESS, fallback_preset=None)
+    jobs.repository.fail(lease, HOPELESS)
     encoding = JobQueries(jobs.database).encoding(jobs.owner_id, slow.encoding_id)
     assert encoding.status is EncodingStatus.FAILED
 

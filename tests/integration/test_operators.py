@@ -70,7 +70,7 @@ def test_what_is_not_due_or_not_wanted_does_not_wait(database: Database) -> None
     lease = jobs.lease(plan_of(jobs.submit()))
     jobs.repository.release(lease, None, pause_seconds=600)
     given_up = jobs.lease(plan_of(jobs.submit()))
-    jobs.repository.fail(given_up, replace(FAILURE, can_help=False), fallback_preset=None)
+    jobs.repository.fail(given_up, replace(FAILURE, can_help=False))
     assert measure(database).waiting == {}
 
 
@@ -78,7 +78,7 @@ def test_attempts_are_counted_by_outcome_and_reason(database: Database) -> None:
     jobs = Jobs(database, PATIENT)
     first, second = jobs.planned(8, 8)
     jobs.repository.finish_segment(jobs.lease(first), result={}, num_frames=8)
-    jobs.repository.fail(jobs.lease(second), FAILURE, fallback_preset=None)
+    jobs.repository.fail(jobs.lease(second), FAILURE)
     assert measure(database).attempts == {
         ("plan", "done", ""): 1,
         ("segment", "done", ""): 1,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from encoder_service.jobs.states import EncodingStatus
 from encoder_service.settings import WorkerSettings
@@ -16,8 +17,10 @@ from hypernet.result import EncodeResult
 from tests.clips import write_clip
 from tests.factories import Service
 from tests.unit.workers.reading import hostile
+from workers import hypernet_codec
 from workers.codec import Supervision
 from workers.decode_files import DecodeFiles
+from workers.failures import OutOfMemory, to_failure
 from workers.hypernet_codec import HypernetCodec
 from workers.reading.process import ReadingProcess
 from workers.reading.reader import SandboxedReader
@@ -143,3 +146,37 @@ class Losing(SandboxedReader):
             self.losses -= 1
             psutil.Process(process.pid).kill()
         return process
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
+        RuntimeError(
+            "[enforce fail at x.cpp:1] DefaultCPUAllocator: can't allocate memory"
+        ),
+    ],
+)
+def test_want_of_memory_has_a_name(
+    codec: HypernetCodec, clip: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    plan = codec.plan(clip, SETTINGS, WATCHED)
+    monkeypatch.setattr(hypernet_codec, "encode_frames", fail)
+    with pytest.raises(OutOfMemory) as caught:
+        codec.encode_segment(clip, plan.plan, 0, SETTINGS, WATCHED)
+    assert to_failure(caught.value).too_much
+
+
+def test_other_errors_keep_their_names(
+    codec: HypernetCodec, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    plan = codec.plan(clip, SETTINGS, WATCHED)
+    monkeypatch.setattr(hypernet_codec, "encode_frames", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        codec.encode_segment(clip, plan.plan, 0, SETTINGS, WATCHED)

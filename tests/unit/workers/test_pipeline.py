@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
 
 from encoder_service.errors import DatabaseUnavailable, StorageFull, StorageUnavailable
 from encoder_service.jobs import commands
@@ -131,14 +132,19 @@ def test_an_error_is_tried_again(service: Service) -> None:
     ]
 
 
-def test_the_fallback_preset_comes_to_the_rescue(service: Service) -> None:
+@pytest.mark.parametrize("error", [MemoryError(), SoftTimeLimitExceeded()])
+def test_the_fallback_preset_comes_to_the_rescue(service: Service, error: Exception) -> None:
     jobs = JobRepository(service.jobs.database, replace(PATIENT, fallback_preset="cheap"))
-    service.codec.errors[0] = [EncodeFailed(DIVERGED) for _ in range(PATIENT.max_errors)]
+    service.codec.errors[1] = [error] * PATIENT.max_errors
     service.jobs.repository = jobs
-    encoding = service.finish(service.submit(8))
+    encoding = service.finish(service.submit(8, 8))
     assert encoding.status is EncodingStatus.SUCCEEDED
-    assert service.codec.presets == ["debug", "debug", "debug", "cheap"]
-    assert service.units(encoding.id)[1].fallback_preset == "cheap"
+    assert encoding.result is not None
+    assert encoding.result["preset"] == "cheap"
+    assert encoding.settings["preset"] == "debug"
+    assert service.codec.presets == [*["debug"] * 4, "cheap", "cheap"]  # one stream, one decoder
+    again = service.finish(service.submit(8, 8, settings={"preset": "cheap"}))
+    assert service.stream(encoding) == service.stream(again)
 
 
 def test_a_bad_segment_fails_the_encoding_and_a_retry_keeps_the_good_ones(

@@ -35,6 +35,9 @@ LEGAL = {
     ("unit", "leased", "lease_lost", "queued"),
     ("unit", "leased", "gave_up", "failed"),
     ("unit", "failed", "retried", "queued"),
+    ("unit", "leased", "fell_back", "queued"),
+    ("unit", "done", "fell_back", "queued"),
+    ("unit", "failed", "fell_back", "queued"),
     ("listing", "queued", "leased", "leased"),
     ("listing", "leased", "finished", "done"),
     ("listing", "leased", "erred", "queued"),
@@ -92,8 +95,9 @@ def test_errors_are_capped(
 
 
 def test_lost_leases_are_capped() -> None:
-    assert judge_lost_lease(4, max_lost_leases=5) is Verdict.RETRY
-    assert judge_lost_lease(5, max_lost_leases=5) is Verdict.GIVE_UP
+    assert judge_lost_lease(4, max_lost_leases=5, fallback_left=True) is Verdict.RETRY
+    assert judge_lost_lease(5, max_lost_leases=5, fallback_left=True) is Verdict.FALL_BACK
+    assert judge_lost_lease(5, max_lost_leases=5, fallback_left=False) is Verdict.GIVE_UP
 
 
 def test_pauses_double_up_to_the_longest() -> None:
