@@ -66,7 +66,11 @@ def configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
-app = Celery("nrv")
+# Waiting threads of OpenMP take the time that other workers of a machine need. Must be known before
+# PyTorch is imported; children inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+app = Celery("nrv", task_cls="workers.requests:WatchedTask")
 app.conf.update(configuration(Settings.from_environment(os.environ)))
 
 

@@ -46,7 +46,7 @@ def pipeline() -> Pipeline:
             SandboxedReader(settings.worker), DecodeFiles(_locations().own, Path(models))
         ),
         keep=lambda lease: LeaseKeeper(jobs, lease, SHUTDOWN),
-        worker=_name(),
+        worker=name_of(os.getpid()),
     )
 
 
@@ -57,7 +57,7 @@ def lister() -> Lister:
         listings=ListingRepository(_database(), _settings().jobs),
         queue=_queue(),
         locations=_locations(),
-        worker=_name(),
+        worker=name_of(os.getpid()),
         shutdown=SHUTDOWN,
     )
 
@@ -82,5 +82,6 @@ def _queue() -> CeleryQueue:
     return CeleryQueue(_settings().queue)
 
 
-def _name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+def name_of(pid: int) -> str:
+    """What a worker process of this machine is called in leases."""
+    return f"{socket.gethostname()}:{pid}"

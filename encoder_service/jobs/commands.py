@@ -24,6 +24,7 @@ from encoder_service.jobs.states import EncodingStatus, Event, ListingStatus, Un
 from encoder_service.jobs.submissions import find_earlier, insert_encoding, plan_of
 from encoder_service.jobs.transitions import LockedEncoding
 from encoder_service.queue import JobQueue
+from encoder_service.settings import JobSettings
 from encoder_service.tables import encodings, units
 from encoder_service.telemetry import fields
 
@@ -134,6 +135,13 @@ def recover(jobs: Recovery, queue: JobQueue) -> Recovered:
     waiting = listings.claim_due(SWEEP_LIMIT)
     send_listings(queue, waiting)
     return Recovered(expired=len(expired) + len(lost), sent=len(messages) + len(waiting))
+
+
+def take_back(database: Database, settings: JobSettings, worker: str) -> list[str]:
+    """End every lease of a worker that is known to be gone; returns what it had leased."""
+    units_lost = Recovery(database, settings).take_back(worker)
+    listings_lost = ListingRepository(database, settings).take_back(worker)
+    return [*(str(unit.key) for unit in units_lost), *(batch.id for batch in listings_lost)]
 
 
 def send(queue: JobQueue, messages: Iterable[Message]) -> None:

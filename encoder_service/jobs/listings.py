@@ -16,7 +16,7 @@ from encoder_service.database import Database, db_now
 from encoder_service.errors import LeaseLost
 from encoder_service.jobs.batches import change_listing, submission_of
 from encoder_service.jobs.records import Batch, Failure, Message, Submission
-from encoder_service.jobs.recovery import NOBODY_CAME
+from encoder_service.jobs.recovery import NOBODY_CAME, WORKER_ENDED
 from encoder_service.jobs.rows import batch_from
 from encoder_service.jobs.states import (
     Event,
@@ -126,19 +126,28 @@ class ListingRepository:
 
     def expire(self, limit: int) -> list[Batch]:
         """Take searches back from workers that stopped; returns them as they were."""
-        overdue = (batches.c.listing == ListingStatus.LEASED, _overdue())
-        with self.database.reading() as connection:
-            rows = connection.execute(select(batches).where(*overdue).limit(limit)).all()
-        return [batch for batch in map(batch_from, rows) if self._expire(batch)]
+        return self._take_back(batches.c.lease_expires_at < db_now(), NOBODY_CAME, limit)
 
-    def _expire(self, batch: Batch) -> bool:
+    def take_back(self, worker: str) -> list[Batch]:
+        """Take searches back from a worker that is known to be gone; see `Recovery.take_back`."""
+        return self._take_back(batches.c.lease_owner == worker, WORKER_ENDED, limit=None)
+
+    def _take_back(
+        self, lost: ColumnElement[bool], reason: Failure, limit: int | None
+    ) -> list[Batch]:
+        leased = select(batches).where(batches.c.listing == ListingStatus.LEASED, lost)
+        with self.database.reading() as connection:
+            rows = connection.execute(leased.limit(limit)).all()
+        return [batch for batch in map(batch_from, rows) if self._lose(batch, lost, reason)]
+
+    def _lose(self, batch: Batch, still: ColumnElement[bool], reason: Failure) -> bool:
         lost = batch.lost_leases + 1
         verdict = judge_lost_lease(
             lost, max_lost_leases=self.settings.max_lost_leases, fallback_left=False
         )
         event = Event.GAVE_UP if verdict is Verdict.GIVE_UP else Event.LEASE_LOST
         with self.database.writing() as connection:
-            return self._end(connection, batch, event, NOBODY_CAME, _overdue(), lost_leases=lost)
+            return self._end(connection, batch, event, reason, still, lost_leases=lost)
 
     def claim_due(self, limit: int) -> list[Batch]:
         """Batches whose message is missing, lost or old; see `Recovery.claim_due`."""
@@ -205,10 +214,6 @@ def _held(lease: Batch) -> tuple[ColumnElement[bool], ...]:
         batches.c.listing == ListingStatus.LEASED,
         batches.c.attempt == lease.attempt,
     )
-
-
-def _overdue() -> ColumnElement[bool]:
-    return batches.c.lease_expires_at < db_now()
 
 
 def _lost(lease: Batch) -> LeaseLost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, or_, select, tuple_, update
 
 from encoder_service.database import Database, db_now
 from encoder_service.jobs.fallback import fall_back
@@ -29,6 +29,7 @@ EVENT_OF = {Outcome.ERROR: Event.ERRED, Outcome.LEASE_LOST: Event.LEASE_LOST}
 NOBODY_CAME = Failure(
     code="lease.lost", message="the worker stopped sending heartbeats", too_much=True
 )
+WORKER_ENDED = Failure(code="lease.lost", message="the worker process ended", too_much=True)
 
 
 class Recovery:
@@ -43,17 +44,30 @@ class Recovery:
 
     def expire(self, limit: int) -> list[Unit]:
         """Take units back from workers whose heartbeats stopped; returns them as they were."""
-        overdue = (units.c.status == UnitStatus.LEASED, units.c.lease_expires_at < db_now())
-        with self.database.reading() as connection:
-            rows = connection.execute(select(units).where(*overdue).limit(limit)).all()
-        return [unit for unit in map(unit_from, rows) if self._expire(unit)]
+        return self._take_back(units.c.lease_expires_at < db_now(), NOBODY_CAME, limit)
 
-    def _expire(self, unit: Unit) -> bool:
+    def take_back(self, worker: str) -> list[Unit]:
+        """Take units back from a worker that is known to be gone; returns them as they were."""
+        return self._take_back(units.c.lease_owner == worker, WORKER_ENDED, limit=None)
+
+    def _take_back(
+        self, lost: ColumnElement[bool], reason: Failure, limit: int | None
+    ) -> list[Unit]:
+        leased = select(units).where(units.c.status == UnitStatus.LEASED, lost)
+        with self.database.reading() as connection:
+            rows = connection.execute(leased.limit(limit)).all()
+        return [unit for unit in map(unit_from, rows) if self._lose(unit, lost, reason)]
+
+    def _lose(self, unit: Unit, still: ColumnElement[bool], reason: Failure) -> bool:
         with self.database.writing() as connection:
             locked = LockedEncoding(connection, unit.key.encoding_id)
-            still = (units.c.attempt == unit.attempt, units.c.lease_expires_at < db_now())
             row = connection.execute(
-                select(units).where(matches(unit.key), units.c.status == UnitStatus.LEASED, *still)
+                select(units).where(
+                    matches(unit.key),
+                    units.c.status == UnitStatus.LEASED,
+                    units.c.attempt == unit.attempt,
+                    still,
+                )
             ).one_or_none()
             if row is None:
                 return False  # a heartbeat or another sweeper was faster
@@ -69,7 +83,7 @@ class Recovery:
                 unit,
                 verdict,
                 outcome=Outcome.LEASE_LOST,
-                failure=NOBODY_CAME,
+                failure=reason,
                 values={"lost_leases": lost},
             )
             return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,10 +18,11 @@ from redis import Redis
 from encoder_service.celery_queue import CeleryQueue
 from encoder_service.database import Database
 from encoder_service.errors import QueueUnavailable
-from encoder_service.jobs.records import Message, UnitKey
-from encoder_service.jobs.states import EncodingStatus, UnitKind
+from encoder_service.jobs.records import Message, Unit, UnitKey
+from encoder_service.jobs.states import EncodingStatus, UnitKind, UnitStatus
 from encoder_service.settings import (
     DatabaseSettings,
+    JobSettings,
     QueueSettings,
     Settings,
     StorageSettings,
@@ -41,6 +43,7 @@ def settings(redis: RedisServer, sqlite_url: str, tmp_path: Path) -> Settings:
         storage=StorageSettings(url=f"folder:{tmp_path}/objects"),
         queue=QueueSettings(url=redis.url),
         worker=WorkerSettings(scratch=str(tmp_path / "scratch")),
+        jobs=JobSettings(lease_seconds=600),
     )
 
 
@@ -131,9 +134,9 @@ def eventually(condition: Callable[[], bool], seconds: float) -> bool:
     return condition()
 
 
-def test_a_worker_process_encodes_a_real_clip(
-    settings: Settings, queue: CeleryQueue, worker: ServerProcess, tmp_path: Path
-) -> None:
+@pytest.fixture
+def service(settings: Settings, queue: CeleryQueue, tmp_path: Path) -> Iterator[Service]:
+    """Submits to the worker."""
     database = Database(settings.database)
     locations = Locations(settings.storage, base_url=settings.api.url)
     service = Service(database, locations, tmp_path / "scratch")
@@ -141,9 +144,17 @@ def test_a_worker_process_encodes_a_real_clip(
     write_clip(tmp_path / "clip.mkv", num_frames=12)
     with (tmp_path / "clip.mkv").open("rb") as body:
         locations.own.put("uploads/clip", body)
-    encoding_id = service.jobs.submit(
-        source="upload:clip", settings={"preset": "debug", "steps": 2, "device": "cpu"}
-    ).id
+    yield service
+    database.close()
+
+
+def submit(service: Service, *, steps: int) -> str:
+    settings = {"preset": "debug", "steps": steps, "device": "cpu"}
+    return service.jobs.submit(source="upload:clip", settings=settings).id
+
+
+def test_a_worker_process_encodes_a_real_clip(service: Service, worker: ServerProcess) -> None:
+    encoding_id = submit(service, steps=2)
     ended = eventually(lambda: service.encoding(encoding_id).finished_at is not None, 90)
     encoding = service.encoding(encoding_id)
     assert ended, worker.log.read_text()
@@ -153,4 +164,40 @@ def test_a_worker_process_encodes_a_real_clip(
     log = [json.loads(line) for line in worker.log.read_text().splitlines() if line.startswith("{")]
     done = [line for line in log if line["event"] == "unit done"]
     assert {line["encoding_id"] for line in done} == {encoding_id}
-    database.close()
+
+
+def test_a_child_that_dies_gives_its_lease_back_at_once(
+    service: Service, worker: ServerProcess
+) -> None:
+    """Leases last for ten minutes here and nobody sweeps: only the parent can have done it."""
+    encoding_id = submit(service, steps=1_000_000)
+
+    def segment() -> Unit | None:
+        units = [each for each in service.units(encoding_id) if each.key.kind is UnitKind.SEGMENT]
+        return units[0] if units else None
+
+    def owner() -> str | None:
+        unit = segment()
+        return None if unit is None else unit.lease_owner
+
+    assert eventually(lambda: owner() is not None, 90), worker.log.read_text()
+    os.kill(int(str(owner()).rpartition(":")[2]), signal.SIGKILL)
+    assert eventually(lambda: owner() is None, 30), worker.log.read_text()
+    unit = segment()
+    assert unit is not None
+    assert (unit.status, unit.lost_leases) == (UnitStatus.QUEUED, 1)
+    assert unit.error_message == "the worker process ended"
+
+
+def test_children_compute_with_one_thread_unless_told_otherwise() -> None:
+    code = "import os, workers.celery_app; print(os.environ['OMP_NUM_THREADS'])"
+    quiet = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    for environment, threads in ((quiet, "1"), (quiet | {"OMP_NUM_THREADS": "3"}, "3")):
+        told = subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        assert told.stdout.strip() == threads

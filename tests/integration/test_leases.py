@@ -168,6 +168,21 @@ def test_errors_lead_to_the_end(jobs: Jobs) -> None:
     assert encoding.error_message == "segment 0: the fit diverged"
 
 
+def test_what_a_dead_worker_had_is_taken_back_at_once(jobs: Jobs) -> None:
+    mine, other, theirs = jobs.planned(8, 8, 8)
+    for segment, worker in ((mine, "host:7"), (other, "host:7"), (theirs, "host:77")):
+        jobs.lease(segment, worker)
+    taken = commands.take_back(jobs.database, PATIENT, "host:7")
+    assert sorted(taken) == [str(mine), str(other)]
+    units = JobQueries(jobs.database).units(jobs.owner_id, mine.encoding_id)
+    assert [(unit.status, unit.lost_leases) for unit in units[1:]] == [
+        ("queued", 1),
+        ("queued", 1),
+        ("leased", 0),
+    ]
+    assert commands.take_back(jobs.database, PATIENT, "host:7") == []
+
+
 def test_errors_and_lost_leases_are_counted_apart(database: Database) -> None:
     jobs = Jobs(database, HASTY)
     (segment,) = jobs.planned(8)
