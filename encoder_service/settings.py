@@ -91,7 +91,7 @@ class ApiSettings:
 class FrameSettings:
     """Pictures of single frames, made in child processes of each API process."""
 
-    children: int = _setting(1, "frames decoded at the same time; each process takes 300 MB")
+    children: int = _setting(1, "frames decoded at the same time; each process takes up to 1 GB")
     seconds: float = _setting(30.0, "longest that one frame may take")
     wait_seconds: float = _setting(10.0, "longest that a request waits for a process to be free")
     memory_bytes: int = _setting(4 * 2**30, "memory that one process may have; 0 for any")

@@ -77,7 +77,9 @@ def get_frame(
     if if_none_match is not None and headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
     pictures = Pictures(context.locations.own, request.app.state.renderers)
-    picture = pictures.get(encoding.stream_key, wanted)
+    decode_file = (encoding.result or {}).get("decode_file")
+    known = decode_file if isinstance(decode_file, str) else None
+    picture = pictures.get(encoding.stream_key, known, wanted)
     return Response(picture, media_type=picture_format.media_type, headers=headers)
 
 

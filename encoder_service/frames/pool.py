@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO, cast
 
 from encoder_service.errors import FrameFailed, FrameTimedOut, RendererLost, RenderersBusy
@@ -23,9 +25,7 @@ log = logging.getLogger(__name__)
 
 # By name: it leads to torch, which this process must not import.
 RENDERING = "encoder_service.frames.rendering"
-# What a renderer need not know: secrets of the service and of its bucket.
-HIDDEN = ("NRV_", "AWS_")
-SHOWN = "NRV_MODELS"
+MODELS = "NRV_MODELS"  # as `hypernet.decoders.decode_file` says
 BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError)  # a conversation that makes no sense
 WAITING_PER_CHILD = 8  # more requests than these at once would take every thread of the API
 
@@ -43,11 +43,14 @@ class RendererPool:
 
     def __init__(self, settings: FrameSettings) -> None:
         self._settings = settings
-        self._children = [Renderer(settings) for _ in range(max(1, settings.children))]
+        self._models: TemporaryDirectory[str] | None = None
+        children = range(max(1, settings.children))
+        self._children = [Renderer(settings, self._environment) for _ in children]
         # The one used last is given out first: on a quiet day one process is enough.
         self._idle: queue.LifoQueue[Renderer] = queue.LifoQueue()
         for child in self._children:
             self._idle.put(child)
+        self._making = threading.Lock()
         self._waiting = threading.BoundedSemaphore(WAITING_PER_CHILD * len(self._children))
 
     def render(self, stream: StoredStream, wanted: PictureRequest) -> bytes:
@@ -63,10 +66,27 @@ class RendererPool:
         with self._borrowed() as child:
             return child.render(stream, wanted)
 
+    def models(self) -> Path:
+        """The folder where the processes find decode files beside those that are installed."""
+        if MODELS in os.environ:
+            return Path(os.environ[MODELS])
+        with self._making:
+            if self._models is None:
+                self._models = TemporaryDirectory(prefix="nrv-models-")
+        return Path(self._models.name)
+
     def close(self) -> None:
         """End the processes."""
         for child in self._children:
             child.stop()
+        if self._models is not None:
+            self._models.cleanup()
+
+    def _environment(self) -> dict[str, str]:
+        """Ours without the secrets of the service and of its bucket."""
+        known = {n: text for n, text in os.environ.items() if not n.startswith(("NRV_", "AWS_"))}
+        needed = MODELS in os.environ or self._models is not None
+        return known | {MODELS: str(self.models())} if needed else known
 
     @contextmanager
     def _borrowed(self) -> Iterator[Renderer]:
@@ -87,8 +107,9 @@ class RendererPool:
 class Renderer:
     """One process, or none as long as nobody wants a picture; serves one request at a time."""
 
-    def __init__(self, settings: FrameSettings) -> None:
+    def __init__(self, settings: FrameSettings, environment: Callable[[], dict[str, str]]) -> None:
         self._settings = settings
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def render(self, stream: StoredStream, wanted: PictureRequest) -> bytes:
@@ -130,7 +151,7 @@ class Renderer:
                 [sys.executable, "-m", RENDERING, str(self._settings.memory_bytes)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=_environment(),
+                env=self._environment(),
                 start_new_session=True,  # Ctrl-C is for us
             )
             log.info("renderer started", extra=fields(pid=self._process.pid))
@@ -140,14 +161,6 @@ class Renderer:
 def _give_up(process: subprocess.Popen[bytes], late: threading.Event) -> None:
     late.set()
     process.kill()
-
-
-def _environment() -> dict[str, str]:
-    return {
-        name: text
-        for name, text in os.environ.items()
-        if name == SHOWN or not name.startswith(HIDDEN)
-    }
 
 
 def _converse(

@@ -6,10 +6,11 @@ import json
 import os
 import sys
 import threading
+from pathlib import Path
 
-from encoder_service.frames.protocol import PICTURE, READ, receive, send
+from encoder_service.frames.protocol import PICTURE, READ, REFUSED, receive, send
 
-HANG, DIE, NONSENSE, WHO, ENVIRONMENT, READS = range(6)
+HANG, DIE, NONSENSE, WHO, ENVIRONMENT, READS, MODELS = range(7)
 
 
 def main() -> None:
@@ -31,6 +32,13 @@ def main() -> None:
             send(answers, {"kind": PICTURE}, str(os.getpid()).encode())
         elif frame == ENVIRONMENT:
             send(answers, {"kind": PICTURE}, json.dumps(dict(os.environ)).encode())
+        elif frame == MODELS:
+            installed = sorted(Path(os.environ.get("NRV_MODELS", "/nowhere")).glob("*"))
+            if installed:
+                send(answers, {"kind": PICTURE}, installed[0].read_bytes())
+            else:
+                refusal = {"code": "decode_file.missing", "message": "put it into a folder"}
+                send(answers, {"kind": REFUSED, **refusal})
         elif frame == READS:
             send(answers, {"kind": READ, "offset": 2, "length": 3})
             _, data = receive(requests)
