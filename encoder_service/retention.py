@@ -17,7 +17,7 @@ from encoder_service.database import Database, db_now
 from encoder_service.jobs.rows import AnyRow
 from encoder_service.jobs.states import ACTIVE, EncodingStatus, UnitKind
 from encoder_service.settings import RetentionSettings
-from encoder_service.storage.base import PICTURES, ObjectInfo, ObjectStore, upload_key
+from encoder_service.storage.base import PICTURES, ObjectInfo, ObjectStore, Unfinished, upload_key
 from encoder_service.tables import encodings, metadata, units, uploads
 
 DAY_SECONDS = 86_400.0
@@ -61,6 +61,7 @@ class Collector:
     def run(self) -> Iterator[Garbage]:
         """Remove, one thing after the other, and say what; stopping in the middle is harmless."""
         yield from self._objects()
+        yield from self._unfinished()
         yield from self._encodings()
         yield from self._uploads()
 
@@ -85,6 +86,28 @@ class Collector:
                 if not self._dry_run:
                     self._store.delete(info.key)
                 yield Garbage(kind="object", name=info.key, size_bytes=info.size, reason=reason)
+
+    def _unfinished(self) -> Iterator[Garbage]:
+        """What broken-off writes left, and uploads in parts whose row is gone."""
+        days = self._settings.orphan_days
+        before = datetime.now(UTC) - timedelta(days=days)
+        for each in self._store.unfinished():
+            if not days or each.begun_at > before or self._is_awaited(each):
+                continue
+            if not self._dry_run:
+                self._store.discard(each)
+            yield Garbage(
+                kind="object", name=each.name, size_bytes=each.size, reason="it was never finished"
+            )
+
+    def _is_awaited(self, unfinished: Unfinished) -> bool:
+        if unfinished.upload_id is None:
+            return False
+        query = select(uploads.c.id).where(
+            uploads.c.multipart_id == unfinished.upload_id, uploads.c.completed_at.is_(None)
+        )
+        with self._database.reading() as connection:
+            return connection.execute(query).first() is not None
 
     # Rows
 

@@ -42,6 +42,16 @@ class Part:
     size: int  # bytes
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unfinished:
+    """What was begun and is no object yet: an upload in parts, or a write that was broken off."""
+
+    name: str  # of the key, or what the store calls it
+    upload_id: str | None  # of an upload in parts
+    size: int  # bytes, as far as the store tells
+    begun_at: datetime
+
+
 class ObjectStore(Protocol):
     """Objects by key. Every method raises a `StorageError`, and no other foreign exception."""
 
@@ -116,6 +126,14 @@ class ObjectStore(Protocol):
 
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Forget an upload and its parts; no error when there is none."""
+        ...
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """What takes room and is no object, in no order."""
+        ...
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Remove what `unfinished` gave; no error when it is gone, or finished, by now."""
         ...
 
 

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -20,7 +20,7 @@ from encoder_service.errors import (
     ObjectExists,
     ObjectMissing,
 )
-from encoder_service.storage.base import CHUNK_BYTES, ObjectInfo, Part, check_key
+from encoder_service.storage.base import CHUNK_BYTES, ObjectInfo, Part, Unfinished, check_key
 from encoder_service.storage.disk import os_errors_translated
 from encoder_service.storage.links import LinkSigner
 
@@ -144,6 +144,20 @@ class LocalObjectStore:
             return
         shutil.rmtree(folder, ignore_errors=True)
 
+    def unfinished(self) -> Iterator[Unfinished]:
+        """See `ObjectStore.unfinished`."""
+        for path in sorted((self.root / INCOMING).iterdir()):
+            with suppress(FileNotFoundError):  # finished just now
+                yield _unfinished(path)
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """See `ObjectStore.discard`."""
+        if unfinished.upload_id is not None:
+            shutil.rmtree(self.root / INCOMING / unfinished.upload_id, ignore_errors=True)
+        else:
+            with os_errors_translated(unfinished.name):
+                (self.root / unfinished.name).unlink(missing_ok=True)
+
     def _path(self, key: str) -> Path:
         check_key(key)
         names = key.split("/")
@@ -236,6 +250,22 @@ def _info(path: Path, key: str) -> ObjectInfo:
         size=status.st_size,
         etag=f"{status.st_mtime_ns:x}-{status.st_ino:x}-{status.st_size:x}",
         modified_at=datetime.fromtimestamp(status.st_mtime, UTC),
+    )
+
+
+def _unfinished(path: Path) -> Unfinished:
+    if path.is_file():
+        return _begun(f"{INCOMING}/{path.name}", None, [path.stat()])
+    key = (path / "key").read_text()
+    return _begun(key, path.name, [each.stat() for each in path.iterdir()])
+
+
+def _begun(name: str, upload_id: str | None, files: list[os.stat_result]) -> Unfinished:
+    return Unfinished(
+        name=name,
+        upload_id=upload_id,
+        size=sum(each.st_size for each in files),
+        begun_at=datetime.fromtimestamp(max(each.st_mtime for each in files), UTC),
     )
 
 

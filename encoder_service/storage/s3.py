@@ -30,7 +30,7 @@ from encoder_service.errors import (
     StorageUnavailable,
 )
 from encoder_service.settings import StorageSettings
-from encoder_service.storage.base import CHUNK_BYTES, ObjectInfo, Part, check_key
+from encoder_service.storage.base import CHUNK_BYTES, ObjectInfo, Part, Unfinished, check_key
 
 # By error code first, then by HTTP status: servers agree on the second more than on the first.
 ERRORS: dict[str | int, type[StorageError]] = {
@@ -196,6 +196,25 @@ class S3ObjectStore:
                 self._client.abort_multipart_upload(**place, UploadId=upload_id)
         except ObjectMissing:
             return
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """See `ObjectStore.unfinished`; a server does not tell how large they are."""
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self.bucket, Prefix=self.prefix
+        )
+        with _translated("uploads in parts"):
+            for page in pages:
+                for each in page.get("Uploads", ()):
+                    yield Unfinished(
+                        name=each["Key"][len(self.prefix) :],
+                        upload_id=each["UploadId"],
+                        size=0,
+                        begun_at=each["Initiated"],
+                    )
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """See `ObjectStore.discard`."""
+        self.abort_multipart(unfinished.name, str(unfinished.upload_id))
 
     def _place(self, key: str) -> dict[str, Any]:
         check_key(key)

@@ -268,3 +268,19 @@ def test_prefixes_keep_apart(swift: SwiftServer, bucket: str) -> None:
     assert [each.key for each in one.list()] == ["a"]
     assert list(two.list()) == []
     one.delete("a")
+
+
+def test_what_was_begun_and_not_finished_is_found(store: ObjectStore) -> None:
+    assert [*store.unfinished()] == []
+    upload_id = store.start_multipart("films/a")
+    store.put_part("films/a", upload_id, 1, io.BytesIO(b"x" * PART))
+    store.put("films/b", io.BytesIO(b"whole"))
+    (begun,) = store.unfinished()
+    assert (begun.name, begun.upload_id) == ("films/a", upload_id)
+    assert abs((begun.begun_at - store.stat("films/b").modified_at).total_seconds()) < 60
+    for _ in range(2):
+        store.discard(begun)
+    assert [*store.unfinished()] == []
+    with pytest.raises(ObjectMissing):
+        store.list_parts("films/a", upload_id)
+    assert [each.key for each in store.list()] == ["films/b"]

@@ -210,3 +210,25 @@ def test_zero_days_keep_for_ever(kept: Kept) -> None:
         source_days=0, segment_days=0, failed_days=0, stream_days=0, orphan_days=0
     )
     assert kept.collect(never) == set()
+
+
+def test_what_a_killed_writer_left_goes(kept: Kept) -> None:
+    left = kept.store.root / ".incoming" / "0123"
+    left.write_bytes(b"half an object")
+    assert kept.collect() == set()  # somebody may be at it
+    kept.age(days=2)
+    assert kept.collect(dry_run=True) == {"object .incoming/0123"}
+    assert left.exists()
+    assert kept.collect() == {"object .incoming/0123"}
+    assert not left.exists()
+
+
+def test_parts_go_when_nobody_waits_for_them(kept: Kept) -> None:
+    owner_id = kept.service.jobs.owner_id
+    awaited = kept.uploads.begin(owner_id, size_bytes=10, part_bytes=10)
+    forgotten = kept.store.start_multipart("uploads/forgotten")
+    kept.age(days=2)
+    assert kept.collect() == {"object uploads/forgotten"}
+    assert [each.upload_id for each in kept.store.unfinished()] == [awaited.multipart_id]
+    assert forgotten != awaited.multipart_id
+    assert kept.collect(replace(USUAL, orphan_days=0)) == set()
