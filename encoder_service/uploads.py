@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO
@@ -61,10 +62,11 @@ class Uploads:
         Raises:
             InvalidRequest: it is empty.
         """
-        digest = hashlib.file_digest(body, "sha256").hexdigest()  # type: ignore[arg-type]
-        size_bytes = body.tell()
+        size_bytes = body.seek(0, os.SEEK_END)
         if size_bytes == 0:
             raise InvalidRequest("the file is empty")
+        body.seek(0)  # whoever had it before may have read some
+        digest = hashlib.file_digest(body, "sha256").hexdigest()  # type: ignore[arg-type]
         name = hashlib.sha256(f"{owner_id} {digest}".encode()).hexdigest()
         upload_id = f"upl_{name[:32]}"
         try:
