@@ -23,6 +23,7 @@ REQUEST_SECONDS = Histogram(
     registry=REQUESTS,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+VERSION = "/v1"
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds
 
 
@@ -55,11 +56,18 @@ class Measured:
 
 
 def _note(scope: Scope, status: int, seconds: float) -> None:
-    # The route's pattern, not the path: a label must not have as many values as there are ids.
-    route = getattr(scope.get("route"), "path", "none")
+    route = _route(scope)
     REQUEST_SECONDS.labels(scope["method"], route, str(status)).observe(seconds)
     level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
     shown = fields(
         method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4)
     )
     log.log(level, "request", extra=shown)
+
+
+def _route(scope: Scope) -> str:
+    """The pattern, not the path: a label must not have as many values as there are ids."""
+    pattern = str(getattr(scope.get("route"), "path", "none"))
+    # The framework leaves the prefix of an included router out.
+    versioned = scope["path"].startswith(VERSION) and pattern.startswith("/")
+    return VERSION + pattern.removeprefix(VERSION) if versioned else pattern

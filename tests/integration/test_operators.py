@@ -93,7 +93,7 @@ def test_metrics_in_prometheus_words(api: TestClient) -> None:
     assert 'nrv_units{kind="segment",status="leased"} 0.0' in text
     assert "nrv_leases_overdue 0.0" in text
     # By pattern: ids would make as many series as there are encodings.
-    route = 'method="GET",route="/encodings/{encoding_id}",status="401"'
+    route = 'method="GET",route="/v1/encodings/{encoding_id}",status="401"'
     assert f"nrv_request_seconds_count{{{route}}}" in text
     assert "enc_1" not in text
 
