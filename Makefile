@@ -43,7 +43,7 @@ golden: $(READY) ## Rewrite the golden streams; review the diff
 	REGENERATE_GOLDEN=1 $(BIN)/pytest tests/golden
 
 .PHONY: demo
-demo: $(READY) ## Encode, decode and compare a clip (VIDEO=path for your own)
+demo: $(READY) ## A clip through the service, decoded and compared (VIDEO=path for your own)
 	$(BIN)/python -m encoder_service.demo $(if $(VIDEO),--video '$(VIDEO)')
 
 .PHONY: clean

@@ -131,6 +131,7 @@ def print_announcement(said: Announcement, *, as_json: bool) -> None:
         return
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]nrv serves at[/bold] [link]{said.url}[/link], Ctrl-C stops it")
+    console.print(f"  page     {said.url}/#{said.api_key}")
     console.print(f"  API key  {said.api_key}")
     console.print(f"  Flower   {said.flower_url}  {said.flower_user} / {said.flower_password}")
     console.print("in another shell:", style="dim")
