@@ -13,7 +13,7 @@ const files = new Map(); // by id of the encoding: the file that this page sent
 let service = null;
 let shown = PAGE;
 let chosen = null; // the encoding whose result is shown
-let picture = null; // stops the request for the frame that is on its way
+let drawing = false; // a frame is on its way
 let timer = null;
 
 // Small things
@@ -31,7 +31,7 @@ function attempt(action) {
     try {
       await action(event);
     } catch (error) {
-      if (error.name !== "AbortError") problem(error);
+      problem(error);
     }
   };
 }
@@ -185,6 +185,7 @@ function actions(encoding) {
 
 async function choose(encoding) {
   chosen = encoding;
+  for (const each of $("rows").children) each.classList.toggle("chosen", each.title === encoding.id);
   $("result-id").textContent = encoding.id;
   $("figures").replaceChildren(...figures(encoding.result).map(([name, text]) => (
     element("div", null, element("dt", name), element("dd", text))
@@ -205,19 +206,40 @@ async function choose(encoding) {
   await showFrame();
 }
 
+// One request at a time; whoever slides on meanwhile gets the latest frame next.
 async function showFrame() {
-  const number = Number($("frame").value);
-  const { result, links } = chosen;
-  $("frame-shown").textContent = `${number} of ${result.frames}`;
-  if (!$("source").hidden && result.fps) $("source").currentTime = (number + 0.5) / result.fps;
-  picture?.abort();
-  picture = new AbortController();
+  showNumber();
+  if (drawing) return;
+  drawing = true;
   $("decoded-caption").textContent = "Decoding...";
-  const path = links.frames.replace("{number}", number).replace("{format}", "jpg")
+  try {
+    let drawn = null;
+    while (chosen !== null && drawn !== wanted()) {
+      drawn = wanted();
+      const answer = await service.get(drawn);
+      show($("decoded"), await answer.blob());
+    }
+    if (chosen !== null) {
+      $("decoded-caption").textContent = `Decoded from ${bytes(chosen.result.stream_bytes)}`;
+    }
+  } catch (error) {
+    $("decoded-caption").textContent = "This frame cannot be shown now.";
+    throw error;
+  } finally {
+    drawing = false;
+  }
+}
+
+function showNumber() {
+  const number = Number($("frame").value);
+  const { frames, fps } = chosen.result;
+  $("frame-shown").textContent = `${number} (of ${frames}, from 0)`;
+  if (!$("source").hidden && fps) $("source").currentTime = (number + 0.5) / fps;
+}
+
+function wanted() {
+  return chosen.links.frames.replace("{number}", $("frame").value).replace("{format}", "jpg")
     .replace("{?width}", `?width=${FRAME_WIDTH}`);
-  const answer = await service.get(path, { signal: picture.signal });
-  show($("decoded"), await answer.blob());
-  $("decoded-caption").textContent = `Decoded from ${bytes(result.stream_bytes)}`;
 }
 
 async function download() {
