@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 
 from encoder_service.errors import QueueUnavailable
 from encoder_service.jobs.records import Message
@@ -63,8 +65,17 @@ class CeleryQueue:
         name, queue = LISTING_TASK
         self._send(name, {"batch_id": batch_id}, queue, priority)
 
+    def depths(self) -> Mapping[frozenset[UnitKind], int]:
+        """See `JobQueue.depths`; what workers have taken and not acknowledged is not counted."""
+        kinds_of = {
+            queue: frozenset(kind for kind, (_, name) in TASKS.items() if name == queue)
+            for queue in (CPU, GPU)
+        }
+        with _broker_errors_translated(), self._celery.pool.acquire(block=True) as connection:
+            return {kinds: _depth(connection, queue) for queue, kinds in kinds_of.items()}
+
     def _send(self, name: str, arguments: dict[str, object], queue: str, priority: int) -> None:
-        try:
+        with _broker_errors_translated():
             self._celery.send_task(
                 name,
                 kwargs=arguments,  # by name: Flower and `celery inspect` show them
@@ -73,9 +84,23 @@ class CeleryQueue:
                 retry=False,
                 ignore_result=True,
             )
-        except (OperationalError, OSError) as error:
-            raise QueueUnavailable(f"the broker does not answer: {error}") from error
 
     def close(self) -> None:
         """Close the connections to the broker."""
         self._celery.close()
+
+
+@contextmanager
+def _broker_errors_translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, OSError) as error:
+        raise QueueUnavailable(f"the broker does not answer: {error}") from error
+
+
+def _depth(connection: Any, queue: str) -> int:
+    channel = connection.default_channel
+    try:
+        return int(channel.queue_declare(queue=queue, passive=True).message_count)
+    except ChannelError:
+        return 0  # nothing was ever sent to it

@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
+from collections.abc import Mapping
 from typing import Protocol
 
 from encoder_service.jobs.records import Message, UnitKey
+from encoder_service.jobs.states import UnitKind
 
 
 class JobQueue(Protocol):
@@ -23,6 +25,14 @@ class JobQueue(Protocol):
 
     def send_listing(self, batch_id: str, *, priority: int) -> None:
         """Tell some worker that the objects of a batch are to be listed; otherwise like `send`."""
+        ...
+
+    def depths(self) -> Mapping[frozenset[UnitKind], int]:
+        """How many messages wait, by the kinds of unit that wait in one line.
+
+        Raises:
+            QueueUnavailable: the broker does not answer.
+        """
         ...
 
 
@@ -44,6 +54,10 @@ class InMemoryQueue:
     def send_listing(self, batch_id: str, *, priority: int) -> None:  # noqa: ARG002
         """Store the message; listings are few, and taken in the order of sending."""
         self._listings.append(batch_id)
+
+    def depths(self) -> Mapping[frozenset[UnitKind], int]:
+        """All kinds wait in one line."""
+        return {frozenset(UnitKind): len(self._heap)}
 
     def receive_listing(self) -> str | None:
         """Take the oldest message about a listing; None when there is none."""

@@ -126,7 +126,7 @@ def recover(jobs: Recovery, queue: JobQueue) -> Recovered:
             "lease expired",
             extra=fields(unit=str(unit.key), attempt=unit.attempt, worker=unit.lease_owner),
         )
-    messages = jobs.claim_due(SWEEP_LIMIT)
+    messages = [*jobs.claim_due(SWEEP_LIMIT), *_lost(jobs, queue)]
     send(queue, messages)
     listings = ListingRepository(jobs.database, jobs.settings)
     lost = listings.expire(SWEEP_LIMIT)
@@ -135,6 +135,20 @@ def recover(jobs: Recovery, queue: JobQueue) -> Recovered:
     waiting = listings.claim_due(SWEEP_LIMIT)
     send_listings(queue, waiting)
     return Recovered(expired=len(expired) + len(lost), sent=len(messages) + len(waiting))
+
+
+def _lost(jobs: Recovery, queue: JobQueue) -> list[Message]:
+    """Messages that were sent, that nobody acted on, and that are not in the broker any more."""
+    try:
+        lines = queue.depths()
+    except QueueUnavailable as error:
+        log.warning("the broker cannot be looked at: %s", error)
+        return []
+    return [
+        message
+        for kinds, in_line in lines.items()
+        for message in jobs.claim_again(kinds, in_line, SWEEP_LIMIT)
+    ]
 
 
 def take_back(database: Database, settings: JobSettings, worker: str) -> list[str]:

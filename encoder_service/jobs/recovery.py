@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, tuple_, update
 
 from encoder_service.database import Database, db_now
 from encoder_service.jobs.fallback import fall_back
@@ -89,25 +90,35 @@ class Recovery:
             return True
 
     def claim_due(self, limit: int) -> list[Message]:
-        """Units that wait while their message is missing, lost or old; most urgent first.
+        """Units that wait and whose message was not sent yet; most urgent first.
 
-        The caller sends their messages; until ``resend_seconds`` pass, nobody else will.
+        The caller sends their messages; nobody else will.
         """
-        key = (units.c.encoding_id, units.c.kind, units.c.index)
+        return self._claim(units.c.sent_at.is_(None), limit)
+
+    def claim_again(self, kinds: Collection[UnitKind], in_line: int, limit: int) -> list[Message]:
+        """Units that wait although their message was sent a while ago: it may be lost.
+
+        As many as there are messages missing, so that a long line does not grow by being waited
+        in. Which ones are missing nobody knows: most urgent first, then those not sent for longest.
+
+        Args:
+            kinds: that wait in one line.
+            in_line: messages that are in that line.
+            limit: at most so many.
+        """
+        mine = units.c.kind.in_(kinds)
         old = units.c.sent_at < db_now(-self.settings.resend_seconds)
+        sent = _waiting(select(func.count()), mine, units.c.sent_at.is_not(None))
+        with self.database.reading() as connection:
+            missing = connection.execute(sent).scalar_one() - in_line
+        return self._claim(mine & old, min(limit, missing)) if missing > 0 else []
+
+    def _claim(self, which: ColumnElement[bool], limit: int) -> list[Message]:
+        key = (units.c.encoding_id, units.c.kind, units.c.index)
         due = (
-            select(*key, units.c.attempt, encodings.c.priority)
-            .join(encodings, encodings.c.id == units.c.encoding_id)
-            .where(
-                units.c.status == UnitStatus.QUEUED,
-                units.c.not_before <= db_now(),
-                units.c.sent_at.is_(None) | old,
-                encodings.c.status.in_(ACTIVE),
-                encodings.c.cancel_requested_at.is_(None),
-                # Nothing but planning begins before there is a plan.
-                or_(units.c.kind == UnitKind.PLAN, encodings.c.plan.is_not(None)),
-            )
-            .order_by(encodings.c.priority, *key)
+            _waiting(select(*key, units.c.attempt, encodings.c.priority), which)
+            .order_by(encodings.c.priority, units.c.sent_at, *key)
             .limit(limit)
             .with_for_update(of=units, skip_locked=True)
         )
@@ -168,6 +179,19 @@ class Recovery:
                 finished_at=db_now(),
             )
         locked.cancel_if_idle()
+
+
+def _waiting(query: Select[*tuple[Any, ...]], *which: ColumnElement[bool]) -> Any:
+    """The query, of units that somebody could take now."""
+    return query.join_from(units, encodings, encodings.c.id == units.c.encoding_id).where(
+        units.c.status == UnitStatus.QUEUED,
+        units.c.not_before <= db_now(),
+        encodings.c.status.in_(ACTIVE),
+        encodings.c.cancel_requested_at.is_(None),
+        # Nothing but planning begins before there is a plan.
+        or_(units.c.kind == UnitKind.PLAN, encodings.c.plan.is_not(None)),
+        *which,
+    )
 
 
 def _spoken(key: UnitKey) -> str:

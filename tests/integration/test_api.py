@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from starlette.testclient import TestClient
@@ -392,6 +392,9 @@ def test_our_own_faults_are_not_shown(context: Context) -> None:
 
         def send_listing(self, batch_id: str, *, priority: int) -> None:
             raise ZeroDivisionError(f"secret of {batch_id}, {priority}")
+
+        def depths(self) -> NoReturn:
+            raise ZeroDivisionError("secret")
 
     _, secret = create_key(context.database, "tests")
     app = create_app(replace(context, queue=Broken()))

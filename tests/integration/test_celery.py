@@ -83,11 +83,25 @@ def test_kinds_and_priorities_have_queues_of_their_own(
     assert lengths == {"cpu\x06\x169": 2, "gpu\x06\x169": 1}
 
 
+def test_lines_are_counted(queue: CeleryQueue) -> None:
+    assert set(queue.depths().values()) == {0}
+    for priority in (0, 5, 9):
+        queue.send(message(UnitKind.PLAN, priority=priority))
+    queue.send(message(UnitKind.ASSEMBLE))
+    queue.send(message(UnitKind.SEGMENT))
+    assert queue.depths() == {
+        frozenset({UnitKind.PLAN, UnitKind.ASSEMBLE}): 4,
+        frozenset({UnitKind.SEGMENT}): 1,
+    }
+
+
 def test_a_broker_that_is_down_is_said_at_once() -> None:
     queue = CeleryQueue(QueueSettings(url=f"redis://127.0.0.1:{free_port()}/0"))
     with pytest.raises(QueueUnavailable) as caught:
         queue.send(message(UnitKind.PLAN))
     assert caught.value.retryable
+    with pytest.raises(QueueUnavailable):
+        queue.depths()
 
 
 def test_the_timeout_is_set_in_all_three_places(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
@@ -16,6 +17,7 @@ from encoder_service.jobs.queries import Filter, JobQueries
 from encoder_service.jobs.records import Failure, Message, UnitKey
 from encoder_service.jobs.repository import JobRepository
 from encoder_service.jobs.states import EncodingStatus, UnitKind
+from encoder_service.queue import InMemoryQueue
 from tests.factories import HASTY, PATIENT, Jobs, owner, plan_of, submission
 
 HOPELESS = Failure(code="video.unreadable", message="not a video", can_help=False)
@@ -38,6 +40,9 @@ class BrokenQueue:
     def send_listing(self, batch_id: str, *, priority: int) -> None:
         raise QueueUnavailable(f"secret of {batch_id}, {priority}")
 
+    def depths(self) -> NoReturn:
+        raise QueueUnavailable("the broker is down")
+
 
 def test_submitting_stores_and_sends(jobs: Jobs, queries: JobQueries) -> None:
     encoding = jobs.submit(labels=("cats", "night"), priority=2)
@@ -49,7 +54,10 @@ def test_submitting_stores_and_sends(jobs: Jobs, queries: JobQueries) -> None:
 def test_a_submission_survives_a_broken_broker(database: Database) -> None:
     encoding = commands.submit(database, BrokenQueue(), submission(owner(database)))
     jobs = JobRepository(database, replace(PATIENT, resend_seconds=-1))
-    assert [each.unit for each in jobs.claim_due(limit=9)] == [plan_of(encoding)]
+    assert commands.recover(jobs, BrokenQueue()).sent == 0
+    queue = InMemoryQueue()
+    commands.recover(jobs, queue)
+    assert queue.receive() == plan_of(encoding)
 
 
 def test_an_idempotency_key_gives_the_same_encoding(jobs: Jobs) -> None:

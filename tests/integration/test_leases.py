@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from encoder_service.database import Database
@@ -243,12 +245,54 @@ def test_messages_that_were_lost_are_due_again(database: Database) -> None:
     urgent = jobs.submit(priority=0)
     late = jobs.submit(priority=9)
     assert jobs.repository.claim_due(limit=10) == []  # just sent
-    forgetful = JobRepository(database, HASTY.__class__(resend_seconds=-1))
-    due = forgetful.claim_due(limit=10)
+    assert jobs.repository.claim_again([*UnitKind], in_line=0, limit=10) == []  # as above
+    due = forgetful(database).claim_again([*UnitKind], in_line=0, limit=10)
     assert [(each.unit.encoding_id, each.priority) for each in due] == [
         (urgent.id, 0),
         (late.id, 9),
     ]
+
+
+def forgetful(database: Database) -> JobRepository:
+    """Takes every message for an old one."""
+    return JobRepository(database, replace(PATIENT, resend_seconds=-1))
+
+
+def test_a_line_does_not_grow_by_being_waited_in(database: Database) -> None:
+    jobs = Jobs(database)
+    for _ in range(5):
+        jobs.submit()
+    repository = forgetful(database)
+    for _ in range(20):
+        assert commands.recover(repository, jobs.queue).sent == 0
+    for _ in range(3):
+        jobs.queue.receive()  # and is lost
+    assert [commands.recover(repository, jobs.queue).sent for _ in range(3)] == [3, 0, 0]
+    assert len(jobs.queue) == 5
+
+
+def test_whatever_was_lost_comes_back_in_the_end(database: Database) -> None:
+    jobs = Jobs(database)
+    wanted = {plan_of(jobs.submit()) for _ in range(5)}
+    for _ in range(2):
+        jobs.queue.receive()
+    seen: set[UnitKey] = set()
+    while wanted - seen:
+        commands.recover(forgetful(database), jobs.queue)
+        key = jobs.queue.receive()
+        assert key is not None
+        if key not in seen:
+            jobs.lease(key)
+            seen.add(key)
+
+
+def test_one_line_does_not_hide_that_another_is_short(database: Database) -> None:
+    jobs = Jobs(database)
+    (segment,) = jobs.planned(8)
+    for _ in range(3):
+        jobs.submit()
+    segments = forgetful(database).claim_again([UnitKind.SEGMENT], in_line=0, limit=10)
+    assert [each.unit for each in segments] == [segment]
 
 
 def test_a_claimed_message_is_not_sent_by_a_second_sweeper(jobs: Jobs) -> None:

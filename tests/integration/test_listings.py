@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -381,6 +381,9 @@ def test_a_broken_broker_loses_nothing(service: Service, bucket: Bucket) -> None
 
         def send_listing(self, batch_id: str, *, priority: int) -> None:
             raise QueueUnavailable(f"down: {batch_id}, {priority}")
+
+        def depths(self) -> NoReturn:
+            raise QueueUnavailable("down")
 
     bucket.add(*names(5))
     usual = BatchSubmission(owner_id=service.jobs.owner_id, source="s3://films/", settings={})

@@ -16,7 +16,7 @@ from encoder_service.database import Database
 from encoder_service.jobs import commands
 from encoder_service.jobs.records import Encoding, Message, UnitKey
 from encoder_service.jobs.repository import JobRepository
-from encoder_service.jobs.states import EncodingStatus, Event, Outcome, UnitStatus
+from encoder_service.jobs.states import EncodingStatus, Event, Outcome, UnitKind, UnitStatus
 from encoder_service.settings import DatabaseSettings, StorageSettings
 from encoder_service.storage.locations import Locations
 from tests.factories import PATIENT, Service, submission
@@ -66,6 +66,10 @@ class LossyQueue:
 
     def send_listing(self, batch_id: str, *, priority: int) -> None:
         raise AssertionError(f"there is no batch here: {batch_id}, {priority}")
+
+    def depths(self) -> dict[frozenset[UnitKind], int]:
+        with self._lock:
+            return {frozenset(UnitKind): len(self._messages)}
 
     def receive(self) -> UnitKey | None:
         with self._lock:
