@@ -50,5 +50,13 @@ def get_batch(batch_id: str, context: Here, owner: Owner) -> BatchView:
     return _view(context, context.queries.batch(owner.id, batch_id))
 
 
+@router.delete(
+    "/batches/{batch_id}", status_code=202, summary="Cancel", responses=documented(NotFound)
+)
+def cancel(batch_id: str, context: Here, owner: Owner) -> BatchView:
+    """No more objects are searched, and encodings that have not ended are cancelled."""
+    return _view(context, commands.cancel_batch(context.database, owner.id, batch_id))
+
+
 def _view(context: Context, batch: Batch) -> BatchView:
     return BatchView.of(batch, context.queries.count_batch(batch.id))

@@ -131,7 +131,8 @@ def get_encoding(encoding_id: str, context: Here, owner: Owner) -> EncodingDetai
     encoding = context.queries.encoding(owner.id, encoding_id)
     units = context.queries.units(owner.id, encoding_id)
     progress = progress_of(encoding, units, measure_load(context.database, encoding))
-    return EncodingDetail.with_units(encoding, units, progress)
+    deliveries = context.queries.deliveries(owner.id, encoding_id)
+    return EncodingDetail.with_units(encoding, units, progress, deliveries)
 
 
 @router.delete(

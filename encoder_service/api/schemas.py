@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from encoder_service.jobs.progress import Progress
-from encoder_service.jobs.records import Encoding, HistoryEvent, Unit
-from encoder_service.jobs.states import EncodingStatus, Event, Phase, UnitKind, UnitStatus
+from encoder_service.jobs.records import Delivery, Encoding, HistoryEvent, Unit
+from encoder_service.jobs.states import (
+    CallbackStatus,
+    EncodingStatus,
+    Event,
+    Phase,
+    UnitKind,
+    UnitStatus,
+)
 from hypernet.preset_names import DEFAULT_PRESET, PRESET_NAMES, unknown_preset
 
 
@@ -153,24 +161,41 @@ class EncodingView(BaseModel):
         return cls(**_shared(encoding))
 
 
+class DeliveryView(BaseModel):
+    """How far the news of an ended encoding is on its way to `callback_url`."""
+
+    id: str = Field(description="of the callback", examples=["cbk_01kagr7y3v"])
+    status: CallbackStatus
+    attempts: int
+    last_error: str | None
+    next_attempt_at: datetime | None
+    ended_at: datetime | None = Field(description="when it was delivered, or given up")
+
+
 class EncodingDetail(EncodingView):
-    """An encoding with its progress and its segments."""
+    """An encoding with its progress, its segments and its callbacks."""
 
     progress: ProgressView
     segments: list[SegmentView]
+    callbacks: list[DeliveryView] = Field(description="one for each time it has ended")
 
     @classmethod
     def with_units(
-        cls, encoding: Encoding, units: Sequence[Unit], progress: Progress
+        cls,
+        encoding: Encoding,
+        units: Sequence[Unit],
+        progress: Progress,
+        deliveries: Sequence[Delivery],
     ) -> EncodingDetail:
-        """The view of a record and its units."""
+        """The view of a record, its units and its callbacks."""
         segments = [_segment(unit) for unit in units if unit.key.kind is UnitKind.SEGMENT]
         view = ProgressView(
             frames_done=progress.frames_done,
             frames_total=progress.frames_total,
             eta_seconds=progress.eta_seconds,
         )
-        return cls(**_shared(encoding), progress=view, segments=segments)
+        told = [DeliveryView(**asdict(each)) for each in deliveries]
+        return cls(**_shared(encoding), progress=view, segments=segments, callbacks=told)
 
 
 class EncodingPage(BaseModel):

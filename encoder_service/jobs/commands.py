@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError
 
 from encoder_service.database import Database, db_now
-from encoder_service.errors import NotFound, QueueUnavailable
-from encoder_service.jobs.batches import open_batch
+from encoder_service.errors import IllegalTransition, NotFound, QueueUnavailable
+from encoder_service.jobs.batches import change_listing, open_batch
 from encoder_service.jobs.listings import ListingRepository
+from encoder_service.jobs.queries import JobQueries
 from encoder_service.jobs.records import Batch, BatchSubmission, Encoding, Message, Submission
 from encoder_service.jobs.recovery import Recovery
 from encoder_service.jobs.rows import unit_from, unit_key
@@ -86,6 +88,31 @@ def cancel(database: Database, owner_id: str, encoding_id: str) -> Encoding:
             locked.record(Event.CANCEL_REQUESTED)
         locked.cancel_if_idle()
         return locked.encoding
+
+
+def cancel_batch(database: Database, owner_id: str, batch_id: str) -> Batch:
+    """Ask for every encoding of a batch to be cancelled, and look for no more objects.
+
+    One short transaction each: whoever stops in the middle and asks again continues. The same
+    batch submitted again begins anew with the objects that no encoding was made of yet.
+
+    Raises:
+        NotFound: there is no such batch of this owner.
+    """
+    queries = JobQueries(database)
+    queries.batch(owner_id, batch_id)
+    with database.writing() as connection:
+        change_listing(
+            connection,
+            batch_id,
+            Event.CANCELLED,
+            error_code="batch.cancelled",
+            error_message="the batch was cancelled before every object was found",
+        )
+    for encoding_id in queries.active_of_batch(batch_id):
+        with suppress(IllegalTransition):  # it has ended meanwhile
+            cancel(database, owner_id, encoding_id)
+    return queries.batch(owner_id, batch_id)
 
 
 def retry(database: Database, queue: JobQueue, owner_id: str, encoding_id: str) -> Encoding:

@@ -8,16 +8,17 @@ from sqlalchemy import Connection, func, select
 
 from encoder_service.database import Database
 from encoder_service.errors import NotFound
-from encoder_service.jobs.records import Attempt, Batch, Encoding, HistoryEvent, Unit
+from encoder_service.jobs.records import Attempt, Batch, Delivery, Encoding, HistoryEvent, Unit
 from encoder_service.jobs.rows import (
     attempt_from,
     batch_from,
+    delivery_from,
     encoding_from,
     event_from,
     unit_from,
 )
 from encoder_service.jobs.states import ACTIVE, EncodingStatus
-from encoder_service.tables import attempts, batches, encodings, events, labels, units
+from encoder_service.tables import attempts, batches, callbacks, encodings, events, labels, units
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +109,14 @@ class JobQueries:
             _encoding(connection, owner_id, encoding_id)
             return [event_from(row) for row in connection.execute(query)]
 
+    def deliveries(self, owner_id: str, encoding_id: str) -> list[Delivery]:
+        """The callbacks of an encoding, one for each time it has ended, oldest first."""
+        query = select(callbacks).where(callbacks.c.encoding_id == encoding_id)
+        with self.database.reading() as connection:
+            _encoding(connection, owner_id, encoding_id)
+            rows = connection.execute(query.order_by(callbacks.c.created_at, callbacks.c.id))
+            return [delivery_from(row) for row in rows]
+
     def batch(self, owner_id: str, batch_id: str) -> Batch:
         """One batch.
 
@@ -120,6 +129,16 @@ class JobQueries:
         if row is None:
             raise NotFound(f"there is no batch {batch_id}")
         return batch_from(row)
+
+    def active_of_batch(self, batch_id: str) -> list[str]:
+        """Ids of the encodings of a batch that may still change and nobody wants cancelled."""
+        query = select(encodings.c.id).where(
+            encodings.c.batch_id == batch_id,
+            encodings.c.status.in_(ACTIVE),
+            encodings.c.cancel_requested_at.is_(None),
+        )
+        with self.database.reading() as connection:
+            return list(connection.execute(query.order_by(encodings.c.id)).scalars())
 
     def count_batch(self, batch_id: str) -> dict[str, int]:
         """Encodings of a batch by status."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from encoder_service.jobs.states import (
+    CallbackStatus,
     EncodingStatus,
     Event,
     ListingStatus,
@@ -212,3 +213,15 @@ class Callback:
     url: str
     payload: Mapping[str, object]
     attempts: int  # this one included
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """How far such news is."""
+
+    id: str
+    status: CallbackStatus
+    attempts: int
+    last_error: str | None
+    next_attempt_at: datetime | None  # while it is pending
+    ended_at: datetime | None  # when it was delivered or given up

@@ -10,12 +10,14 @@ from encoder_service.jobs.records import (
     Attempt,
     Batch,
     Callback,
+    Delivery,
     Encoding,
     HistoryEvent,
     Unit,
     UnitKey,
 )
 from encoder_service.jobs.states import (
+    CallbackStatus,
     EncodingStatus,
     Event,
     ListingStatus,
@@ -154,4 +156,17 @@ def callback_from(row: AnyRow) -> Callback:
         url=row.url,
         payload=row.payload,
         attempts=row.attempts,
+    )
+
+
+def delivery_from(row: AnyRow) -> Delivery:
+    """A row of ``callbacks``, as the encoding's owner sees it."""
+    status = CallbackStatus(row.status)
+    return Delivery(
+        id=row.id,
+        status=status,
+        attempts=row.attempts,
+        last_error=row.last_error,
+        next_attempt_at=row.not_before if status is CallbackStatus.PENDING else None,
+        ended_at=row.ended_at,
     )

@@ -9,6 +9,7 @@ any order, and the results are assembled: each of these is a *unit*, leased by o
                leased -> queued (error, release, lost lease);  failed -> queued (retry)
                leased, done, failed -> queued (the encoding falls back to a cheaper preset)
     listing    like a unit;  done, failed -> queued (the batch is asked for again)
+               queued, leased -> failed (the batch is cancelled)
 """
 
 from __future__ import annotations
@@ -145,6 +146,10 @@ TRANSITIONS: Mapping[Machine, Mapping[Event, tuple[frozenset[str], str]]] = Mapp
             Event.RELEASED: (frozenset({ListingStatus.LEASED}), ListingStatus.QUEUED),
             Event.LEASE_LOST: (frozenset({ListingStatus.LEASED}), ListingStatus.QUEUED),
             Event.GAVE_UP: (frozenset({ListingStatus.LEASED}), ListingStatus.FAILED),
+            Event.CANCELLED: (
+                frozenset({ListingStatus.QUEUED, ListingStatus.LEASED}),
+                ListingStatus.FAILED,
+            ),
             Event.RETRIED: (
                 frozenset({ListingStatus.DONE, ListingStatus.FAILED}),
                 ListingStatus.QUEUED,

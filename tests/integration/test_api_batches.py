@@ -71,6 +71,22 @@ def test_bad_wishes(api: TestClient, wanted: dict[str, Any], field: str) -> None
     assert field in response.json()["detail"]
 
 
+def test_a_batch_is_cancelled(api: TestClient, service: Service) -> None:
+    batch_id = post_batch(api).json()["id"]
+    service.jobs.submit(batch_id=batch_id)
+    response = api.delete(f"/v1/batches/{batch_id}")
+    assert response.status_code == 202
+    body = response.json()
+    assert (body["status"], body["listing"], body["error_code"]) == (
+        "failed",
+        "failed",
+        "batch.cancelled",
+    )
+    assert (body["encodings"]["queued"], body["encodings"]["cancelled"]) == (0, 1)
+    assert api.delete(f"/v1/batches/{batch_id}").json() == body
+    assert_problem(api.delete("/v1/batches/bat_1"), 404, "not_found")
+
+
 def test_a_batch_belongs_to_its_key(api: TestClient, context: Context) -> None:
     _, secret = create_key(context.database, "stranger")
     path = f"/v1/batches/{post_batch(api).json()['id']}"
@@ -111,6 +127,16 @@ def test_a_callback_url_is_kept_and_shown(api: TestClient) -> None:
     assert post(api, callback_url=url).json()["callback_url"] == url
     assert post_file(api, b"film", callback_url=url).json()["callback_url"] == url
     assert post_batch(api, callback_url=url).json()["callback_url"] == url
+
+
+def test_the_state_of_callbacks_is_shown(api: TestClient, service: Service) -> None:
+    encoding_id = post(api, callback_url="https://example.com/told").json()["id"]
+    assert api.get(f"/v1/encodings/{encoding_id}").json()["callbacks"] == []
+    service.finish(encoding_id)  # there is no such film
+    (told,) = api.get(f"/v1/encodings/{encoding_id}").json()["callbacks"]
+    assert (told["status"], told["attempts"], told["last_error"]) == ("pending", 0, None)
+    assert told["next_attempt_at"]
+    assert told["ended_at"] is None
 
 
 @pytest.mark.parametrize("send", [post, post_batch])

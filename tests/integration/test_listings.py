@@ -22,8 +22,15 @@ from encoder_service.errors import (
 from encoder_service.jobs import commands
 from encoder_service.jobs.listings import ListingRepository
 from encoder_service.jobs.queries import Filter
-from encoder_service.jobs.records import Batch, BatchSubmission, Encoding, Failure
-from encoder_service.jobs.states import EncodingStatus, ListingStatus, Verdict
+from encoder_service.jobs.records import (
+    Batch,
+    BatchSubmission,
+    Encoding,
+    Failure,
+    Message,
+    UnitKey,
+)
+from encoder_service.jobs.states import EncodingStatus, ListingStatus, UnitKind, Verdict
 from encoder_service.settings import JobSettings, StorageSettings
 from encoder_service.storage.base import ObjectInfo
 from encoder_service.storage.links import LinkSigner
@@ -419,3 +426,43 @@ def test_errors_that_count_end_in_a_verdict(service: Service) -> None:
     assert lease is not None
     hopeless = Failure(code="storage.missing", message="no such bucket", can_help=False)
     assert listings.fail(lease, hopeless) is Verdict.GIVE_UP
+
+
+def test_a_cancelled_batch_finds_no_more(service: Service, bucket: Bucket) -> None:
+    bucket.add(*names(5))
+    batch = submit(service)
+    database, owner_id = service.jobs.database, service.jobs.owner_id
+
+    class Cancelled(ListingRepository):
+        """The batch is cancelled after its first page."""
+
+        def submit_page(self, *page: Any, **cursor: Any) -> list[Message]:
+            messages = super().submit_page(*page, **cursor)
+            commands.cancel_batch(database, owner_id, batch.id)
+            return messages
+
+    work(service, replace(lister(service), listings=Cancelled(database, PATIENT)))
+    assert [each.status for each in found(service, batch)] == [EncodingStatus.CANCELLED] * PAGE
+    ended = service.queries.batch(owner_id, batch.id)
+    assert (ended.listing, ended.error_code) == (ListingStatus.FAILED, "batch.cancelled")
+
+    again = submit(service)  # and continued
+    assert (again.id, again.error_code) == (batch.id, None)
+    work(service)
+    assert len(found(service, batch)) == 5
+
+
+def test_cancelling_a_batch_spares_what_has_ended(service: Service, bucket: Bucket) -> None:
+    bucket.add(*names(2))
+    batch = submit(service)
+    work(service)
+    first, second = found(service, batch)
+    for kind in UnitKind:  # of one segment
+        service.pipeline().run(UnitKey(encoding_id=first.id, kind=kind))
+    done = service.encoding(first.id)
+    assert done.status is EncodingStatus.SUCCEEDED
+    commands.cancel_batch(service.jobs.database, service.jobs.owner_id, batch.id)
+    assert service.encoding(first.id) == done
+    assert service.encoding(second.id).status is EncodingStatus.CANCELLED
+    ended = service.queries.batch(service.jobs.owner_id, batch.id)
+    assert (ended.listing, ended.error_code) == (ListingStatus.DONE, None)

@@ -142,6 +142,31 @@ def test_pauses_grow_and_end(service: Service, receiver: Receiver) -> None:
     )
 
 
+def test_the_owner_sees_how_far_it_is(service: Service, receiver: Receiver) -> None:
+    def seen(encoding_id: str) -> list[tuple[str, int, str | None, bool, bool]]:
+        return [
+            (
+                each.status,
+                each.attempts,
+                each.last_error,
+                each.next_attempt_at is not None,
+                each.ended_at is not None,
+            )
+            for each in service.queries.deliveries(service.jobs.owner_id, encoding_id)
+        ]
+
+    encoding_id = service.submit(8, callback_url=receiver.url)
+    assert seen(encoding_id) == []
+    service.finish(encoding_id)
+    assert seen(encoding_id) == [("pending", 0, None, True, False)]
+    receiver.statuses = [500]
+    deliver(service)
+    why = "HTTPException: the receiver answered with HTTP status 500"
+    assert seen(encoding_id) == [("pending", 1, why, True, False)]
+    deliver(service)
+    assert seen(encoding_id) == [("delivered", 2, None, False, True)]
+
+
 def test_a_receiver_that_never_answers_is_given_up(service: Service, receiver: Receiver) -> None:
     receiver.statuses = [500] * 9
     service.finish(service.submit(8, callback_url=receiver.url))

@@ -44,6 +44,8 @@ LEGAL = {
     ("listing", "leased", "released", "queued"),
     ("listing", "leased", "lease_lost", "queued"),
     ("listing", "leased", "gave_up", "failed"),
+    ("listing", "queued", "cancelled", "failed"),
+    ("listing", "leased", "cancelled", "failed"),
     ("listing", "done", "retried", "queued"),
     ("listing", "failed", "retried", "queued"),
 }
