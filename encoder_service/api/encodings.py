@@ -46,16 +46,8 @@ router = APIRouter(tags=["encodings"])
 
 MAX_FIELDS = 40
 MAX_FIELD_BYTES = 2**16
-FORM_SCHEMA: dict[str, Any] = {
-    "allOf": [
-        EncodingOptions.model_json_schema(),
-        {
-            "type": "object",
-            "required": ["file"],
-            "properties": {"file": {"type": "string", "format": "binary"}},
-        },
-    ]
-}
+FORM_SCHEMA: dict[str, Any] = EncodingOptions.model_json_schema() | {"required": ["file"]}
+FORM_SCHEMA["properties"]["file"] = {"type": "string", "format": "binary"}
 BODY = {
     "required": True,
     "content": {

@@ -414,6 +414,9 @@ def test_every_route_documents_its_refusals(api: TestClient) -> None:
     submit = document["paths"]["/v1/encodings"]["post"]
     assert set(submit["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
     assert {"202", "401", "403", "409", "413", "422", "503"} <= set(submit["responses"])
+    form = submit["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["required"] == ["file"]
+    assert {"file", "preset", "labels"} <= set(form["properties"])
 
 
 def test_the_api_never_imports_torch() -> None:
