@@ -81,6 +81,10 @@ class Client:
         """Ask for the end of an encoding."""
         return self._ask("DELETE", f"/v1/encodings/{quote(encoding_id, safe='')}")
 
+    def cancel_batch(self, batch_id: str) -> Json:
+        """Ask for the end of a batch."""
+        return self._ask("DELETE", f"/v1/batches/{quote(batch_id, safe='')}")
+
     def begin_upload(self, size_bytes: int) -> Json:
         """Announce a source."""
         return self._ask("POST", "/v1/uploads", {"size_bytes": size_bytes})

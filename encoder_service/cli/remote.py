@@ -90,9 +90,19 @@ def status(encoding_id: EncodingId, wait: Wait = False, as_json: AsJson = False)
     _require_no_failure(encoding)
 
 
-def cancel(encoding_id: EncodingId, as_json: AsJson = False) -> None:
-    """Stop an encoding."""
-    _print(connect().cancel(encoding_id), as_json=as_json)
+def cancel(
+    wanted: Annotated[str, typer.Argument(metavar="ID", help="enc_... or bat_...")],
+    as_json: AsJson = False,
+) -> None:
+    """Stop an encoding, or every encoding of a batch."""
+    from encoder_service.cli.report import print_fields
+
+    if not wanted.startswith("bat_"):
+        _print(connect().cancel(wanted), as_json=as_json)
+        return
+    batch = connect().cancel_batch(wanted)
+    shown = batch if as_json else {"id": batch["id"], "status": batch["status"]}
+    print_fields(shown, as_json=as_json)
 
 
 def fetch(

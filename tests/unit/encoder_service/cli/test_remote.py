@@ -51,3 +51,17 @@ def test_waiting_ends_when_the_service_stays_away() -> None:
 def test_an_interrupted_wait_leaves_the_encoding_alone() -> None:
     with pytest.raises(Cancelled, match="enc_1 goes on"):
         remote._finished(Answers(seen(None), Cancelled("interrupted")), "enc_1")
+
+
+@pytest.mark.parametrize(("wanted", "path"), [("enc_1", "encodings"), ("bat_1", "batches")])
+def test_what_is_cancelled_is_known_by_its_id(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wanted: str, path: str
+) -> None:
+    class Asked(Client):
+        def _ask(self, method: str, asked: str, body: Any = None) -> dict[str, Any]:
+            assert (method, asked, body) == ("DELETE", f"/v1/{path}/{wanted}", None)
+            return {"id": wanted, "status": "cancelled", "phase": None, "result": None}
+
+    monkeypatch.setattr(remote, "connect", lambda: Asked("http://127.0.0.1:1", "nrv_1"))
+    remote.cancel(wanted)
+    assert "cancelled" in capsys.readouterr().out
