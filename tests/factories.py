@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from encoder_service.queue import InMemoryQueue
 from encoder_service.settings import JobSettings
 from encoder_service.storage.base import upload_key
 from encoder_service.storage.locations import Locations
+from hypernet.errors import Cancelled
 from tests.fake_codec import FakeCodec, source_of
 from workers.lease import NullLease
 from workers.pipeline import Pipeline
+from workers.previews import Previewer
 from workers.sources import SourceCache
 from workers.sweeper import sweep
 
@@ -51,6 +54,7 @@ class Service:
         self.locations = locations
         self.scratch = scratch
         self.codec = FakeCodec()
+        self.during_preview: Callable[[], None] = lambda: None
 
     def pipeline(self, **changes: Any) -> Pipeline:
         sources = SourceCache(self.scratch, self.locations, max_bytes=10**6)
@@ -61,10 +65,25 @@ class Service:
             sources=sources,
             locations=self.locations,
             codec=self.codec,
+            previews=Previewer(
+                jobs=self.jobs.repository,
+                store=self.locations.own,
+                sources=sources,
+                write=self.write_preview,
+                should_stop=lambda: False,
+            ),
             keep=lambda _: NullLease(),
             worker="one",
         )
         return replace(usual, **changes)
+
+    def write_preview(
+        self, stream_path: Path, output: Path, *, should_stop: Callable[[], bool]
+    ) -> None:
+        if should_stop():
+            raise Cancelled("told to stop")
+        self.during_preview()
+        output.write_bytes(b"preview of " + stream_path.read_bytes()[:8])
 
     def upload(self, *segment_frames: int) -> str:
         """Store a source; returns its name."""

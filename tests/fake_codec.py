@@ -26,7 +26,6 @@ class FakeCodec:
         self.encoded: Counter[int] = Counter()  # by segment: how often its encoding was finished
         self.presets: list[str] = []
         self.errors: dict[int, list[Exception]] = {}  # by segment: raised one after the other
-        self.preview_errors: list[Exception] = []
         self.during_segment: Callable[[int], None] = lambda _: None
 
     def plan(self, source: Path, settings: Json, supervision: Supervision) -> SegmentPlan:
@@ -75,8 +74,3 @@ class FakeCodec:
             "source_bytes": source.stat().st_size,
             "stream_bytes": output.stat().st_size,
         }
-
-    def preview(self, stream: Path, output: Path) -> None:
-        if self.preview_errors:
-            raise self.preview_errors.pop(0)
-        output.write_bytes(b"preview of " + stream.read_bytes()[:8])

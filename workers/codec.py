@@ -69,7 +69,3 @@ class SegmentCodec(Protocol):
             output: where the stream goes.
         """
         ...
-
-    def preview(self, stream: Path, output: Path) -> None:
-        """Write the beginning of a stream as a small MP4."""
-        ...

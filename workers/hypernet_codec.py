@@ -25,7 +25,6 @@ from hypernet.weights import ClipShape
 from workers.codec import EncodedSegment, Json, SegmentPlan, Supervision
 from workers.decode_files import DecodeFiles
 from workers.failures import OutOfMemory
-from workers.preview import write_preview
 from workers.reading.reader import SandboxedReader
 
 CPU_ALLOCATOR = "DefaultCPUAllocator"  # how PyTorch's message for want of memory on a CPU begins
@@ -102,10 +101,6 @@ class HypernetCodec:
             encode_seconds=sum(each.encode_seconds for each in encoded),
         )
         return asdict(result)
-
-    def preview(self, stream: Path, output: Path) -> None:
-        """See `SegmentCodec.preview`."""
-        write_preview(stream, output)
 
     def _audio(self, source: Path, spool: Path) -> SourceAudio:
         dropped = self._reader.copy_audio(source, spool)

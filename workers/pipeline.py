@@ -29,7 +29,6 @@ from encoder_service.queue import InMemoryQueue, JobQueue
 from encoder_service.storage.base import (
     ObjectStore,
     download,
-    preview_key,
     segment_key,
     stream_key,
 )
@@ -39,6 +38,7 @@ from hypernet.errors import EncodeFailed
 from workers.codec import Json, SegmentCodec, Supervision
 from workers.failures import is_no_fault, pause_seconds, to_failure
 from workers.lease import Keeper
+from workers.previews import Previewer
 from workers.sources import SourceCache
 
 T = TypeVar("T")
@@ -59,6 +59,7 @@ class Pipeline:
         sources: sources on this machine's disk.
         locations: where copies of streams go.
         codec: does the real work.
+        previews: makes something to look at.
         keep: makes what keeps a lease alive while it is worked under.
         worker: the name of this worker, shown to operators.
     """
@@ -69,6 +70,7 @@ class Pipeline:
     sources: SourceCache
     locations: Locations
     codec: SegmentCodec
+    previews: Previewer
     keep: Callable[[Lease], Keeper]
     worker: str
 
@@ -105,7 +107,7 @@ class Pipeline:
         priority = lease.encoding.priority
         send(self.queue, [Message(unit=unit, priority=priority) for unit in next_units])
         if lease.unit.kind is UnitKind.ASSEMBLE:
-            self._preview(lease.encoding)
+            self.previews.make(lease.encoding)
 
     def _work(self, lease: Lease, keeper: Keeper) -> Sequence[UnitKey]:
         match lease.unit.kind:
@@ -175,25 +177,6 @@ class Pipeline:
             store, key = self.locations.source(destination)
             stream.seek(0)
             store.put(key, stream)
-
-    def _preview(self, finished: Encoding) -> None:
-        """Something to look at beside the stream; nobody waits for it, and it may fail."""
-        failure = None
-        try:
-            encoding = JobQueries(self.jobs.database).encoding(finished.owner_id, finished.id)
-            key = str(encoding.stream_key)
-            with self.sources.workspace() as folder:
-                download(self.store, key, folder / "stream.nrv")
-                self.codec.preview(folder / "stream.nrv", folder / "preview.mp4")
-                with (folder / "preview.mp4").open("rb") as preview:
-                    self.store.put(preview_key(key), preview)
-        except Exception as error:  # the encoding has succeeded, whatever this was
-            log.warning("no preview", exc_info=error)
-            failure = to_failure(error, scratch=self.sources.folder)
-        try:
-            self.jobs.note_preview(finished.id, failure)
-        except ServiceError as error:
-            log.warning("preview not noted: %s", error)
 
     # What they share
 

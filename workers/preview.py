@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from encoder_service.frames.display import displayed_size, upright
 from hypernet.decoding import NrvStream, open_stream
-from hypernet.errors import EncodeFailed
+from hypernet.errors import Cancelled, EncodeFailed
 from hypernet.video.colour import Colour, frame_from_rgb, tag
 
 MAX_WIDTH = 640  # pixels
@@ -28,18 +28,24 @@ Picture = NDArray[np.uint8]
 
 
 def write_preview(
-    stream_path: Path, output: Path, *, clock: Callable[[], float] = time.monotonic
+    stream_path: Path,
+    output: Path,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Decode the first seconds of a stream into a silent MP4, at most 640 pixels wide.
 
     Args:
         stream_path: the stream.
         output: a new file.
+        should_stop: asked between frames.
         clock: seconds that never go back.
 
     Raises:
         InvalidStream: it cannot be decoded.
         EncodeFailed: the pictures cannot be coded.
+        Cancelled: ``should_stop`` said so.
     """
     with open_stream(stream_path) as stream:
         try:
@@ -50,6 +56,8 @@ def write_preview(
                 video.codec_context.time_base = UNIT
                 tag(video.codec_context, BT709)
                 for seconds, rgb_HWC in _beginning(stream, clock):
+                    if should_stop():
+                        raise Cancelled("the worker was told to stop")
                     picture = frame_from_rgb(rgb_HWC, "yuv420p", BT709, (width, height))
                     picture.time_base, picture.pts = UNIT, round(seconds / UNIT)
                     file.mux(video.encode(picture))

@@ -17,6 +17,7 @@ from encoder_service.storage.locations import Locations
 from workers.lease import LeaseKeeper
 from workers.listing import Lister
 from workers.pipeline import Pipeline
+from workers.previews import Previewer
 from workers.sources import SourceCache
 
 # Set when this process is told to stop: the unit in work is given back between two steps.
@@ -30,20 +31,29 @@ def pipeline() -> Pipeline:
     from hypernet.decoders.decode_file import MODELS_VARIABLE  # noqa: PLC0415
     from workers.decode_files import DecodeFiles  # noqa: PLC0415
     from workers.hypernet_codec import HypernetCodec  # noqa: PLC0415
+    from workers.preview import write_preview  # noqa: PLC0415
     from workers.reading.reader import SandboxedReader  # noqa: PLC0415
 
     settings = _settings()
     jobs = JobRepository(_database(), settings.jobs)
     scratch = Path(settings.worker.scratch)
     models = os.environ.setdefault(MODELS_VARIABLE, str(scratch / "models"))
+    sources = SourceCache(scratch, _locations(), max_bytes=settings.worker.scratch_bytes)
     return Pipeline(
         jobs=jobs,
         queue=_queue(),
         store=_locations().own,
-        sources=SourceCache(scratch, _locations(), max_bytes=settings.worker.scratch_bytes),
+        sources=sources,
         locations=_locations(),
         codec=HypernetCodec(
             SandboxedReader(settings.worker), DecodeFiles(_locations().own, Path(models))
+        ),
+        previews=Previewer(
+            jobs=jobs,
+            store=_locations().own,
+            sources=sources,
+            write=write_preview,
+            should_stop=SHUTDOWN.is_set,
         ),
         keep=lambda lease: LeaseKeeper(jobs, lease, SHUTDOWN),
         worker=name_of(os.getpid()),

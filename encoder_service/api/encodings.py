@@ -28,7 +28,6 @@ from encoder_service.errors import (
     IllegalTransition,
     InvalidRequest,
     NotFound,
-    ObjectMissing,
     StorageFull,
     TooLarge,
 )
@@ -38,7 +37,6 @@ from encoder_service.jobs.progress import progress_of
 from encoder_service.jobs.queries import Filter
 from encoder_service.jobs.records import Encoding, Submission
 from encoder_service.jobs.states import EncodingStatus
-from encoder_service.storage.base import preview_key
 from encoder_service.storage.local import LocalObjectStore
 from encoder_service.storage.locations import check_source
 
@@ -180,38 +178,6 @@ def download(
     return RedirectResponse(
         store.link_to_get(encoding.stream_key, seconds=seconds, filename=filename)
     )
-
-
-@router.get(
-    "/encodings/{encoding_id}/preview.mp4",
-    summary="Watch the beginning",
-    response_class=Response,
-    responses={
-        200: {"content": {"video/mp4": {}}},
-        206: {"description": "the range asked for"},
-        416: {"description": "the range begins after the last byte"},
-        **documented(NotFound, Conflict, ObjectMissing),
-    },
-)
-def preview(
-    encoding_id: str, context: Here, owner: Owner, range_header: RangeHeader = None
-) -> Response:
-    """The first 10 seconds at most, silent, at most 640 pixels wide, as H.264.
-
-    It is made right after the stream is published; the event `previewed` or `preview_failed` tells.
-    """
-    encoding = context.queries.encoding(owner.id, encoding_id)
-    if encoding.stream_key is None:
-        raise Conflict(f"encoding {encoding_id} is {encoding.status}; it has no preview")
-    key = preview_key(encoding.stream_key)
-    try:
-        return serve(
-            context.locations.own, key, range_header, filename=None, media_type="video/mp4"
-        )
-    except ObjectMissing:
-        raise ObjectMissing(
-            f"encoding {encoding_id} has no preview: it is made after the stream; see its events"
-        ) from None
 
 
 def _submit(

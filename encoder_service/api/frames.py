@@ -1,4 +1,4 @@
-"""``/v1/encodings/{id}/frames/...``: single frames as pictures, decoded when asked for."""
+"""``/v1/encodings/{id}/frames/...`` and ``preview.mp4``: what there is to look at."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from encoder_service.api.context import Here, Owner
+from encoder_service.api.objects import RangeHeader, serve
 from encoder_service.api.problems import documented
 from encoder_service.errors import (
     Conflict,
     FrameFailed,
     FrameTimedOut,
     NotFound,
+    ObjectMissing,
     RendererLost,
     RenderersBusy,
 )
@@ -24,6 +26,7 @@ from encoder_service.frames.request import (
     PictureRequest,
 )
 from encoder_service.jobs.records import Encoding
+from encoder_service.storage.base import preview_key
 
 router = APIRouter(tags=["encodings"])
 
@@ -81,6 +84,38 @@ def get_frame(
     known = decode_file if isinstance(decode_file, str) else None
     picture = pictures.get(encoding.stream_key, known, wanted)
     return Response(picture, media_type=picture_format.media_type, headers=headers)
+
+
+@router.get(
+    "/encodings/{encoding_id}/preview.mp4",
+    summary="Watch the beginning",
+    response_class=Response,
+    responses={
+        200: {"content": {"video/mp4": {}}},
+        206: {"description": "the range asked for"},
+        416: {"description": "the range begins after the last byte"},
+        **documented(NotFound, Conflict, ObjectMissing),
+    },
+)
+def preview(
+    encoding_id: str, context: Here, owner: Owner, range_header: RangeHeader = None
+) -> Response:
+    """The first 10 seconds at most, silent, at most 640 pixels wide, as H.264.
+
+    It is made right after the stream is published; the event `previewed` or `preview_failed` tells.
+    """
+    encoding = context.queries.encoding(owner.id, encoding_id)
+    if encoding.stream_key is None:
+        raise Conflict(f"encoding {encoding_id} is {encoding.status}; it has no preview")
+    key = preview_key(encoding.stream_key)
+    try:
+        return serve(
+            context.locations.own, key, range_header, filename=None, media_type="video/mp4"
+        )
+    except ObjectMissing:
+        raise ObjectMissing(
+            f"encoding {encoding_id} has no preview: it is made after the stream; see its events"
+        ) from None
 
 
 def _require_frame(encoding: Encoding, number: int) -> None:

@@ -152,9 +152,7 @@ class Losing(SandboxedReader):
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
-        RuntimeError(
-            "[enforce fail at x.cpp:1] DefaultCPUAllocator: can't allocate memory"
-        ),
+        RuntimeError("[enforce fail at x.cpp:1] DefaultCPUAllocator: can't allocate memory"),
     ],
 )
 def test_want_of_memory_has_a_name(

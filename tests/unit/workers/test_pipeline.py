@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +10,11 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 from encoder_service.errors import DatabaseUnavailable, StorageFull, StorageUnavailable
 from encoder_service.jobs import commands
-from encoder_service.jobs.records import HistoryEvent, Lease, UnitKey
+from encoder_service.jobs.records import Lease, UnitKey
 from encoder_service.jobs.repository import JobRepository
-from encoder_service.jobs.states import EncodingStatus, Event, Outcome, UnitKind
-from encoder_service.storage.base import preview_key
+from encoder_service.jobs.states import EncodingStatus, Outcome, UnitKind
 from hypernet.errors import EncodeFailed
 from tests.factories import HASTY, PATIENT, Service
-from tests.fake_codec import FakeCodec
 from workers import pipeline as pipeline_module
 
 DIVERGED = "the fit diverged"
@@ -318,41 +315,3 @@ def test_urgent_encodings_come_first(service: Service) -> None:
         order.append(key.encoding_id)
         pipeline.run(key)
     assert order == [urgent] * 3 + [late] * 3
-
-
-# Previews
-
-
-def last_event(service: Service, encoding_id: str) -> HistoryEvent:
-    return service.queries.events(service.jobs.owner_id, encoding_id)[-1]
-
-
-def test_a_preview_lies_beside_the_stream(service: Service) -> None:
-    encoding = service.finish(service.submit(8))
-    assert encoding.stream_key is not None
-    stored = service.locations.own.read(preview_key(encoding.stream_key))
-    assert stored == b"preview of " + service.stream(encoding)[:8]
-    assert last_event(service, encoding.id).event is Event.PREVIEWED
-
-
-@pytest.mark.parametrize("error", [EncodeFailed("no pictures"), ZeroDivisionError("a bug")])
-def test_a_failed_preview_fails_nothing_else(service: Service, error: Exception) -> None:
-    service.codec.preview_errors = [error]
-    encoding = service.finish(service.submit(8))
-    assert encoding.status is EncodingStatus.SUCCEEDED
-    last = last_event(service, encoding.id)
-    assert last.event is Event.PREVIEW_FAILED
-    assert str(error) in str(last.detail["message"])
-
-
-def test_nobody_waits_for_a_preview(service: Service) -> None:
-    seen = []
-
-    class Curious(FakeCodec):
-        def preview(self, stream: Path, output: Path) -> None:
-            seen.append(service.encoding(encoding_id).status)
-            super().preview(stream, output)
-
-    encoding_id = service.submit(8)
-    service.finish(encoding_id, codec=Curious())
-    assert seen == [EncodingStatus.SUCCEEDED]

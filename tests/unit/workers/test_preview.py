@@ -7,7 +7,7 @@ import av
 import pytest
 
 from hypernet.codec import encode_file
-from hypernet.errors import InvalidStream
+from hypernet.errors import Cancelled, InvalidStream
 from hypernet.plan import EncodeSettings
 from tests.clips import make_clip
 from workers import preview
@@ -56,6 +56,13 @@ def test_work_has_an_end(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", num_frames=9)
     write_preview(stream_of(clip), tmp_path / "preview.mp4", clock=lambda: next(ticks))
     assert len(times_in(tmp_path / "preview.mp4")) == 2  # after 9 and 18 of 20 seconds
+
+
+def test_a_worker_that_stops(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", num_frames=3)
+    answers = iter([False, True])
+    with pytest.raises(Cancelled):
+        write_preview(stream_of(clip), tmp_path / "preview.mp4", should_stop=lambda: next(answers))
 
 
 def test_what_is_no_stream(tmp_path: Path) -> None:
