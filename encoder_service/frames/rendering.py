@@ -77,7 +77,8 @@ def _answer(header: dict[str, Any], requests: BinaryIO, answers: BinaryIO) -> No
     except HypernetError as error:
         send(answers, {"kind": REFUSED, "code": error.code, "message": str(error)})
     except (MemoryError, RuntimeError) as error:  # the latter is how torch says the same
-        send(answers, {"kind": REFUSED, "code": "memory", "message": str(error)[:500]})
+        message = f"the frame needs more memory than a renderer may have: {error}"
+        send(answers, {"kind": REFUSED, "code": "memory", "message": message[:500]})
     else:
         send(answers, {"kind": PICTURE}, picture)
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -125,6 +129,30 @@ def test_a_process_knows_no_secrets(
     seen = json.loads(renderers.render(EMPTY, png(misbehaving.ENVIRONMENT)))
     assert "secret" not in seen.values()
     assert seen["NRV_MODELS"] == "/models"
+
+
+KILLED = f"""
+import os, signal
+from encoder_service.frames import pool
+from encoder_service.frames.pool import RendererPool, StoredStream
+from encoder_service.frames.request import PictureFormat, PictureRequest
+from encoder_service.settings import FrameSettings
+
+pool.RENDERING = {misbehaving.__name__!r}
+wanted = PictureRequest(frame={misbehaving.WHO}, picture_format=PictureFormat.PNG)
+stream = StoredStream(size=0, read=lambda offset, length: b"")
+print(RendererPool(FrameSettings()).render(stream, wanted).decode(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_ends_with_a_parent_that_was_killed() -> None:
+    parent = subprocess.run(
+        [sys.executable, "-c", KILLED], capture_output=True, text=True, check=False
+    )
+    assert parent.returncode == -signal.SIGKILL, parent.stderr
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(int(parent.stdout)).wait(timeout=30)
 
 
 def test_closing_ends_the_processes(renderers: RendererPool) -> None:
