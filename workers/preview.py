@@ -19,7 +19,7 @@ from hypernet.video.colour import Colour, frame_from_rgb, tag
 
 MAX_WIDTH = 640  # pixels
 MAX_SECONDS = 10
-MAX_WORK_SECONDS = 20.0  # decoding large frames is slow; the preview is shorter then
+MAX_WORK_SECONDS = 8.0  # decoding large frames is slow; the preview is shorter then
 UNIT = Fraction(1, 90_000)
 BT709 = Colour(primaries=1, transfer=1, matrix=1)
 OPTIONS = {"crf": "23", "preset": "veryfast"}
