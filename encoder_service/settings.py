@@ -139,6 +139,7 @@ class WorkerSettings:
     task_seconds: int = _setting(2 * 3600, "longest that one unit of work may take")
     tasks_per_child: int = _setting(200, "units after which a worker process is replaced")
     source_frames: int = _setting(1_000_000, "longest source, in frames")
+    source_segments: int = _setting(50_000, "most segments of a source: units of work")
     reading_bytes: int = _setting(
         4 * 2**30, "memory for reading a source, beyond what the program that reads takes"
     )

@@ -28,6 +28,7 @@ Request = Mapping[str, Any]
 
 def survey(request: Request, output: BinaryIO) -> None:
     """Describe a video and cut it into segments."""
+    from hypernet.errors import UnsupportedVideo  # noqa: PLC0415
     from hypernet.video.probe import probe  # noqa: PLC0415
     from hypernet.video.reader import ReadReport  # noqa: PLC0415
     from hypernet.video.segments import plan_segments  # noqa: PLC0415
@@ -36,6 +37,11 @@ def survey(request: Request, output: BinaryIO) -> None:
     info = probe(path)
     with _heard_of(lambda: report.frames, output, claimed=info.estimated_frames or 0):
         segments = plan_segments(path, request["segment_frames"], report=report)
+    if len(segments) > request["max_segments"]:
+        raise UnsupportedVideo(
+            f"{path} falls into {len(segments)} segments, by its cuts and its length; at most "
+            f"{request['max_segments']} are accepted: cut it into parts first"
+        )
     answer = {
         "info": asdict(info),
         "segments": [asdict(segment) for segment in segments],

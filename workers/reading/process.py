@@ -31,7 +31,7 @@ MAX_BYTES = {
     Kind.ALIVE: 1 << 10,
     Kind.FRAME: FRAME_HEADER.size + 3 * MAX_PIXELS,
     Kind.BYTES: BLOCK_BYTES,
-    Kind.DONE: 1 << 27,
+    Kind.DONE: 1 << 25,
     Kind.REFUSED: 1 << 16,
 }
 
@@ -146,5 +146,5 @@ class ReadingProcess:
 
 def _environment() -> dict[str, str]:
     known = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    # One thread of NumPy's reserves memory for each processor.
-    return {**known, "OPENBLAS_NUM_THREADS": "1"}
+    # Address space that threads reserve and never use would count as used.
+    return {**known, "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}

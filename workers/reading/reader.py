@@ -92,7 +92,11 @@ class SandboxedReader:
         Raises:
             Cancelled: ``should_stop`` said so.
         """
-        request = {"do": "survey", "segment_frames": segment_frames}
+        request = {
+            "do": "survey",
+            "segment_frames": segment_frames,
+            "max_segments": self._settings.source_segments,
+        }
         with closing(self._ask(source, request)) as messages:
             for kind, body in messages:
                 told = _parsed(body)

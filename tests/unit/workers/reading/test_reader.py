@@ -162,6 +162,14 @@ def test_videos_that_are_too_long_are_refused(tmp_path: Path, suffix: str) -> No
         assert reader.survey(clip, 64, never)["segments"]
 
 
+def test_videos_of_too_many_cuts_are_refused(clip: Path) -> None:
+    with (
+        SandboxedReader(WorkerSettings(source_segments=1)) as reader,
+        pytest.raises(UnsupportedVideo, match="2 segments"),
+    ):
+        reader.survey(clip, 64, never)
+
+
 # When the child is lost
 
 
