@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder_service.settings import WorkerSettings
+from encoder_service.storage.disk import os_errors_translated
+from hypernet.bitstream.limits import DEFAULT_LIMITS
 from hypernet.errors import (
     Cancelled,
     HypernetError,
@@ -124,12 +126,22 @@ class SandboxedReader:
                 held = _frame(body) if kind is Kind.FRAME else None
 
     def copy_audio(self, source: Path, output: Path) -> tuple[str, ...]:
-        """Write the sound, as a stream holds it, to a file; returns what had to be left out."""
-        with output.open("wb") as file, closing(self._ask(source, {"do": "audio"})) as messages:
+        """Write the sound, as a stream holds it, to a file; returns what had to be left out.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        with (
+            os_errors_translated(output.name),
+            output.open("wb") as file,
+            closing(self._ask(source, {"do": "audio"})) as messages,
+        ):
             for kind, body in messages:
                 if kind is Kind.DONE:
                     return tuple(map(str, _parsed(body)["dropped"]))
                 file.write(body.data)
+                if file.tell() > DEFAULT_LIMITS.max_audio_bytes:
+                    raise OverLimit(f"{source} has more sound than a stream can hold")
         raise ReaderLost("the reader gave no answer")
 
     def _ask(self, source: Path, request: Json) -> Messages:

@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
+from encoder_service.errors import StorageError, StorageFull
 from encoder_service.settings import WorkerSettings
 from hypernet.errors import (
     Cancelled,
@@ -86,6 +87,13 @@ def test_sound_is_what_it_would_be_without_a_child(
     silent = make_clip(tmp_path / "silent.mp4", num_frames=1)
     assert reader.copy_audio(silent, tmp_path / "audio") == ()
     assert (tmp_path / "audio").read_bytes() == b""
+
+
+def test_sound_needs_a_place(reader: SandboxedReader, clip: Path) -> None:
+    with pytest.raises(StorageFull):
+        reader.copy_audio(clip, Path("/dev/full"))
+    with pytest.raises(StorageError):
+        reader.copy_audio(clip, clip / "audio")
 
 
 def test_sound_that_is_left_out_is_named(reader: SandboxedReader, tmp_path: Path) -> None:
