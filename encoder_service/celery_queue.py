@@ -72,7 +72,11 @@ class CeleryQueue:
             for queue in (CPU, GPU)
         }
         with _broker_errors_translated(), self._celery.pool.acquire(block=True) as connection:
-            return {kinds: _depth(connection, queue) for queue, kinds in kinds_of.items()}
+            try:
+                return {kinds: _depth(connection, queue) for queue, kinds in kinds_of.items()}
+            except (*connection.connection_errors, *connection.channel_errors) as error:
+                # Those of the client below, for a connection that was good once.
+                raise QueueUnavailable(f"the broker does not answer: {error}") from error
 
     def _send(self, name: str, arguments: dict[str, object], queue: str, priority: int) -> None:
         with _broker_errors_translated():

@@ -95,6 +95,26 @@ def test_lines_are_counted(queue: CeleryQueue) -> None:
     }
 
 
+def test_a_broker_that_goes_away_is_said_and_found_again(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    broker = RedisServer(tmp_path / "redis")
+    queue = CeleryQueue(QueueSettings(url=broker.url))
+    queue.send(message(UnitKind.PLAN))
+    assert sum(queue.depths().values()) == 1
+    broker.stop()
+    for _ in range(2):
+        with pytest.raises(QueueUnavailable):
+            queue.depths()
+        with pytest.raises(QueueUnavailable):
+            queue.send(message(UnitKind.PLAN))
+    broker.start()
+    assert sum(queue.depths().values()) == 0
+    queue.send(message(UnitKind.PLAN))
+    assert sum(queue.depths().values()) == 1
+    queue.close()
+    broker.stop()
+
+
 def test_a_broker_that_is_down_is_said_at_once() -> None:
     queue = CeleryQueue(QueueSettings(url=f"redis://127.0.0.1:{free_port()}/0"))
     with pytest.raises(QueueUnavailable) as caught:
