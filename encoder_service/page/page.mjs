@@ -10,11 +10,13 @@ const FRAME_WIDTH = 960;
 
 const $ = (id) => document.getElementById(id);
 const files = new Map(); // by id of the encoding: the file that this page sent
+const rows = new Map(); // by id of the encoding: its row, and which buttons it has
 let service = null;
 let shown = PAGE;
 let chosen = null; // the encoding whose result is shown
 let drawing = false; // a frame is on its way
 let timer = null;
+let unheard = false; // the last look at the list was in vain
 
 // Small things
 
@@ -82,6 +84,8 @@ function signOut() {
   clearTimeout(timer);
   service = chosen = null;
   files.clear();
+  rows.clear();
+  $("rows").replaceChildren();
   $("key").value = "";
   $("work").hidden = $("forget").hidden = $("result").hidden = true;
   $("login").hidden = false;
@@ -124,18 +128,41 @@ async function refresh() {
     const details = await Promise.all(list.items.map((item) => (
       ACTIVE.has(item.status) ? service.json("GET", item.links.self) : item
     )));
-    $("rows").replaceChildren(...details.map(row));
+    if (unheard) problem(null);
+    unheard = false;
+    showRows(details.map(rowOf));
     $("none").hidden = details.length > 0;
     $("encodings").hidden = details.length === 0;
     $("more").hidden = list.next_cursor === null || shown >= 200;
     if (chosen === null) {
       const done = details.find((each) => each.status === "succeeded" && files.has(each.id));
-      if (done !== undefined) await choose(done);
+      if (done !== undefined) attempt(() => choose(done))();
     }
   } catch (error) {
+    unheard = true;
     problem(error);
   }
   if (service !== null) timer = setTimeout(refresh, POLL_MS);
+}
+
+// Rows stay the same elements while they can: somebody may be about to press a button.
+function showRows(wanted) {
+  const present = $("rows").children;
+  const same = wanted.length === present.length && wanted.every((row, at) => row === present[at]);
+  if (!same) $("rows").replaceChildren(...wanted);
+}
+
+function rowOf(encoding) {
+  const buttons = `${encoding.status} ${encoding.cancel_requested}`;
+  let known = rows.get(encoding.id);
+  if (known === undefined || known.buttons !== buttons) {
+    known = { buttons, row: row(encoding) };
+    rows.set(encoding.id, known);
+  } else if (ACTIVE.has(encoding.status)) {
+    known.row.children[2].textContent = state(encoding);
+    known.row.children[3].replaceWith(progress(encoding));
+  }
+  return known.row;
 }
 
 function row(encoding) {

@@ -36,6 +36,8 @@ export class Service {
       method,
       headers: { ...headers, Authorization: `Bearer ${this.key}` },
       ...options,
+    }).catch(() => {
+      throw new Refusal(0, "unreachable", "the service does not answer");
     });
     if (!answer.ok) throw refusalOf(answer.status, await answer.text());
     return answer;

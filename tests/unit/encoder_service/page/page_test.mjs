@@ -121,6 +121,9 @@ test("refusals keep their words", async () => {
     error instanceof Refusal && error.status === 401 && error.code === "access.unauthenticated"
   ));
   await assert.rejects(new Fake().service().get("/broken"), /the service answered 502/);
+  const away = new Fake();
+  away.fetch = async () => { throw new TypeError("Failed to fetch"); };
+  await assert.rejects(away.service().get("/"), /the service does not answer/);
 });
 
 test("the service says what can be chosen", async () => {
