@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0
 END_SECONDS = 5.0  # from the end of its answers to its own
-PIPE_BYTES = 1 << 20  # Linux; with less, a frame takes dozens of turns
+PIPE_BYTES = 1 << 20  # with less, a frame takes dozens of turns
 # Everything else in our environment may be a secret, and none of it is needed for reading.
 PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 MAX_BYTES = {
@@ -65,13 +66,13 @@ class ReadingProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            pipesize=PIPE_BYTES,
             env=_environment(),
             start_new_session=True,  # Ctrl-C is for us
         )
         pipes = (self._process.stdin, self._process.stdout)
         self._pipes = [pipe for pipe in pipes if pipe is not None]
         self._requests, self._answers = (pipe.fileno() for pipe in self._pipes)
+        _widen(self._answers)
         self._readable = select.poll()
         self._readable.register(self._answers)
         try:
@@ -142,6 +143,13 @@ class ReadingProcess:
         for pipe in self._pipes:
             pipe.close()
         return self._process.wait()
+
+
+def _widen(pipe: int) -> None:
+    """Make a pipe hold more, where the system and its quota allow that."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def _environment() -> dict[str, str]:
