@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -8,11 +9,13 @@ import psutil
 import pytest
 import torch
 
+from encoder_service.decode_files import name_of
 from encoder_service.jobs.states import EncodingStatus
 from encoder_service.settings import WorkerSettings
+from encoder_service.storage.base import decode_file_key
 from hypernet.codec import encode_file
 from hypernet.errors import Cancelled, InvalidSettings
-from hypernet.plan import EncodeSettings
+from hypernet.plan import EncodeSettings, Plan
 from hypernet.result import EncodeResult
 from tests.clips import write_clip
 from tests.factories import Service
@@ -178,3 +181,12 @@ def test_other_errors_keep_their_names(
     monkeypatch.setattr(hypernet_codec, "encode_frames", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         codec.encode_segment(clip, plan.plan, 0, SETTINGS, WATCHED)
+
+
+def test_what_a_predicted_stream_needs_is_published(
+    service: Service, codec: HypernetCodec, clip: Path
+) -> None:
+    plan = Plan.from_json(codec.plan(clip, {"preset": "fast", "device": "cpu"}, WATCHED).plan)
+    assert plan.decode_file is not None
+    published = service.locations.own.read(decode_file_key(name_of(plan.decode_file)))
+    assert hashlib.sha256(published).hexdigest() == plan.decode_file
