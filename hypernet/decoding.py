@@ -103,7 +103,7 @@ class SegmentDecoder:
         segment = decode_segment(
             payload, self.specs_of, self.limits, clips=range(first, last), coding=self.coding
         )
-        renderer = Renderer(self, segment.clips, segment.step_indices)
+        renderer = Renderer(self, segment.clips)
         for clip in range(first, last):
             offset = clip_starts[clip]
             times = range(max(start, offset), min(stop, clip_starts[clip + 1]))
@@ -115,13 +115,8 @@ class SegmentDecoder:
 class Renderer:
     """Frames of the decoded clips of one segment; nearest frames of reference clips are kept."""
 
-    def __init__(
-        self,
-        decoders: SegmentDecoder,
-        clips: Sequence[ClipSymbols],
-        step_indices: Sequence[int],
-    ) -> None:
-        self._decoders, self._clips, self._step_indices = decoders, clips, step_indices
+    def __init__(self, decoders: SegmentDecoder, clips: Sequence[ClipSymbols]) -> None:
+        self._decoders, self._clips = decoders, clips
         self._nearest: dict[tuple[int, int], Tensor] = {}
         self._bound = functools.lru_cache(maxsize=2)(self._bind)
 
@@ -129,6 +124,10 @@ class Renderer:
         """8-bit frames of a clip at the given times."""
         for frames_NCHW in self._rendered(number, times):
             yield from to_uint8(frames_NCHW).numpy()
+
+    def rendered(self, number: int) -> Tensor:
+        """All frames of a clip, ``(T, 3, H, W)`` in [0, 1]."""
+        return torch.cat(list(self._rendered(number, range(self._clips[number].num_frames))))
 
     def _rendered(self, number: int, times: Sequence[int]) -> Iterator[Tensor]:
         device = self._decoders.device
@@ -147,7 +146,7 @@ class Renderer:
         clip = self._clips[number]
         decoder = self._decoders.decoder_of(clip.num_frames)
         weights = dequantize(
-            decoder.weight_specs(), clip.symbols, self._step_indices, self._decoders.device
+            decoder.weight_specs(), clip.symbols, clip.step_indices, self._decoders.device
         )
         if decoder.departs_from_reference and clip.reference is not None:
             weights["reference"] = self.nearest(Step(clip=number, reference=clip.reference))

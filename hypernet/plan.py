@@ -19,7 +19,7 @@ from hypernet.decoders import Decoder, build_decoder, config_to_fields
 from hypernet.errors import InvalidSettings
 from hypernet.predictor.files import find_predictor
 from hypernet.preset_names import DEFAULT_PRESET
-from hypernet.presets import find_preset, rate_factor
+from hypernet.presets import MIDDLE_QUALITY, find_preset, rate_factor
 from hypernet.video.colour import Colour
 from hypernet.video.probe import VideoInfo, probe
 from hypernet.video.reader import ReadReport
@@ -33,8 +33,10 @@ class EncodeSettings:
 
     Attributes:
         preset: name of an operating point.
-        quality: 1 to 100; rate and quality rise together, 50 is the preset's own point.
-        target_psnr_db: stop refining a segment once it decodes at this PSNR (RGB).
+        quality: 1 to 100; rate and quality rise together, 50 is the preset's own point. None leaves
+            it to the preset.
+        target_psnr_db: what a segment should decode at (RGB). Predicted weights are sent at the
+            quality that just reaches it, a fit stops there.
         steps: gradient steps per segment, at most; reproducible.
         budget_seconds: wall seconds for the whole file, at most; not reproducible.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -45,7 +47,7 @@ class EncodeSettings:
     """
 
     preset: str = DEFAULT_PRESET
-    quality: int = 50
+    quality: int | None = None
     target_psnr_db: float | None = None
     steps: int | None = None
     budget_seconds: float | None = None
@@ -54,7 +56,11 @@ class EncodeSettings:
 
     def __post_init__(self) -> None:
         find_preset(self.preset)
-        _require(1 <= self.quality <= 100, "quality must lie in 1..100", self.quality)
+        _require(
+            self.quality is None or 1 <= self.quality <= 100,
+            "quality must lie in 1..100",
+            self.quality,
+        )
         _require(
             self.target_psnr_db is None or 0 < self.target_psnr_db < float("inf"),
             "target PSNR must be a positive number of decibels",
@@ -68,6 +74,18 @@ class EncodeSettings:
         )
         _require(0 <= self.seed < 1 << 63, "seed must lie in 0..2^63 - 1", self.seed)
         _require(self.device in {"auto", "cpu", "cuda"}, "device: auto, cpu or cuda", self.device)
+
+    @property
+    def chosen_quality(self) -> int:
+        """The quality, or the preset's own."""
+        return MIDDLE_QUALITY if self.quality is None else self.quality
+
+    @property
+    def goal_psnr_db(self) -> float | None:
+        """The target, or that of the preset where neither target nor quality was named."""
+        if self.target_psnr_db is None and self.quality is None:
+            return find_preset(self.preset).target_psnr_db
+        return self.target_psnr_db
 
     def torch_device(self) -> torch.device:
         """The device to compute on.
@@ -166,7 +184,7 @@ def make_plan(source: Path, settings: EncodeSettings) -> Plan:
     info = probe(source)
     report = ReadReport()
     segments = plan_segments(source, preset.segment_frames, report=report)
-    config = preset.configure(_longest_clip(info, segments), rate_factor(settings.quality))
+    config = preset.configure(_longest_clip(info, segments), rate_factor(settings.chosen_quality))
     return Plan(
         info=info,
         segments=segments,

@@ -1,23 +1,46 @@
-"""The weights of a segment in one forward pass of the hypernetwork per clip."""
+"""The weights of a segment from the hypernetwork: one forward pass per clip, refined if asked."""
 
 from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
-from hypernet.decoders.coding_order import coding_order, nearest_frame
+from hypernet.decoders.coding_order import Step, coding_order, nearest_frame
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoding import Renderer, SegmentDecoder
 from hypernet.errors import Cancelled
+from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB
 from hypernet.fitting import FitProgress
 from hypernet.predictor.files import PredictorFile
-from hypernet.predictor.predictor import Predictor, load_predictor
+from hypernet.predictor.predictor import PredictedClip, Predictor, load_predictor
+from hypernet.quality_search import MAX_TRIALS, Trial, reach_psnr
+from hypernet.refinement import ClipContext, refine_clip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictionSettings:
+    """How the weights of a segment are obtained.
+
+    Attributes:
+        quality: 1 to 100; where a target is sought, what is tried first.
+        target_psnr_db: the quality is sought that just reaches it.
+        steps: gradient steps for the whole segment, at most; shared by all trials for a target.
+        motion_steps: gradient steps for the motion of each clip.
+        seconds: wall time, at most; the forward passes are always made.
+    """
+
+    quality: int
+    target_psnr_db: float | None = None
+    steps: int = 0
+    motion_steps: int
+    seconds: float = math.inf
 
 
 def predict_segment(
@@ -26,7 +49,7 @@ def predict_segment(
     *,
     predictor_file: PredictorFile,
     decoders: SegmentDecoder,
-    quality: int,
+    settings: PredictionSettings,
     on_progress: Callable[[FitProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> SegmentSymbols:
@@ -37,38 +60,143 @@ def predict_segment(
         pts: timestamp of every frame.
         predictor_file: the hypernetwork.
         decoders: of the stream that the segment goes into.
-        quality: 1 to 100.
+        settings: quality and limits.
         on_progress: called after every clip.
-        should_stop: asked before every clip.
+        should_stop: asked before every clip and every gradient step.
 
     Raises:
         Cancelled: ``should_stop`` returned true.
     """
-    predictor = _loaded(predictor_file, decoders.device)
-    parts = torch.split(frames_NCHW, CLIP_FRAMES)
-    clips = [ClipSymbols(num_frames=len(part)) for part in parts]
-    step_indices: tuple[int, ...] = ()
-    specs = decoders.specs_of(1)
-    for number, step in enumerate(coding_order(len(parts))):
-        if should_stop is not None and should_stop():
-            raise Cancelled("the encoding was cancelled")
-        near = None
-        if step.reference is not None:
-            _, offset = nearest_frame(step, len(parts[step.reference]))
-            near = (Renderer(decoders, clips, step_indices).nearest(step), offset)
-        predicted = predictor.predict(parts[step.clip], quality, near)
-        step_indices = tuple(predicted.step_indices[spec.name] for spec in specs)
-        clips[step.clip] = replace(
-            clips[step.clip], reference=step.reference, symbols=predicted.symbols
+    work = _SegmentWork(
+        parts=torch.split(frames_NCHW.to(decoders.device), CLIP_FRAMES),
+        pts=pts,
+        predictor=_loaded(predictor_file, decoders.device),
+        decoders=decoders,
+        settings=settings,
+        on_progress=on_progress or (lambda _progress: None),
+        should_stop=should_stop or (lambda: False),
+    )
+    if settings.target_psnr_db is None:
+        return work.encode(settings.quality, settings.steps).segment
+    trial = reach_psnr(
+        lambda quality: work.encode(quality, settings.steps // MAX_TRIALS),
+        settings.target_psnr_db,
+        settings.quality,
+        work.has_time_for_another,
+    )
+    return replace(trial.segment, refinement_steps=work.steps_spent)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Share:
+    """What one clip may spend of what is left for ``clips_left`` clips."""
+
+    steps: int
+    clips_left: int
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class _SegmentWork:
+    """One segment, encoded at one quality after the other."""
+
+    parts: tuple[Tensor, ...]
+    pts: tuple[int, ...]
+    predictor: Predictor
+    decoders: SegmentDecoder
+    settings: PredictionSettings
+    on_progress: Callable[[FitProgress], None]
+    should_stop: Callable[[], bool]
+    steps_spent: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def has_time_for_another(self, trials: int) -> bool:
+        """Whether time is left for a trial as long as those before."""
+        spent = time.monotonic() - self.started
+        return spent * (trials + 1) / trials < self.settings.seconds
+
+    def encode(self, quality: int, steps: int) -> Trial:
+        """All clips at one quality, with at most so many gradient steps."""
+        clips = [ClipSymbols(num_frames=len(part), step_indices=()) for part in self.parts]
+        squared: list[Tensor] = []
+        before = self.steps_spent
+        for number, step in enumerate(coding_order(len(clips))):
+            self._check_stop()
+            left = steps - (self.steps_spent - before)
+            share = _Share(steps=-(-left // (len(clips) - number)), clips_left=len(clips) - number)
+            clips[step.clip] = self._encode_clip(clips, step, quality, share)
+            decoded = Renderer(self.decoders, clips).rendered(step.clip)
+            squared += _squared_errors(decoded, self.parts[step.clip])
+            self._report(number + 1, squared)
+        segment = SegmentSymbols(
+            pts=self.pts, clips=tuple(clips), refinement_steps=self.steps_spent - before
         )
-        if on_progress is not None:
-            on_progress(_progress(number + 1, len(parts)))
-    return SegmentSymbols(pts=pts, step_indices=step_indices, clips=tuple(clips))
+        return Trial(quality=quality, psnr_db=_psnr_db(squared), segment=segment)
+
+    def _encode_clip(
+        self, clips: list[ClipSymbols], step: Step, quality: int, share: _Share
+    ) -> ClipSymbols:
+        frames, near, grid = self.parts[step.clip], None, None
+        if step.reference is not None:
+            _, offset = nearest_frame(step, len(self.parts[step.reference]))
+            near = (Renderer(self.decoders, clips).nearest(step), offset)
+            grid = torch.from_numpy(clips[step.reference].symbols["grid"]).to(frames.device)
+        predicted = self.predictor.predict(
+            frames, quality, near, step.depth, self.settings.motion_steps
+        )
+        if share.steps:
+            context = ClipContext(
+                frames_TCHW=frames, reference=near[0] if near else None, reference_grid=grid
+            )
+            predicted = self._refined(predicted, context, share)
+        names = [spec.name for spec in self.decoders.specs_of(len(frames))]
+        return ClipSymbols(
+            num_frames=len(frames),
+            reference=step.reference,
+            step_indices=tuple(predicted.step_indices[name] for name in names),
+            symbols=predicted.symbols,
+        )
+
+    def _refined(
+        self, predicted: PredictedClip, context: ClipContext, share: _Share
+    ) -> PredictedClip:
+        now = time.monotonic()
+        deadline = now + (self.started + self.settings.seconds - now) / share.clips_left
+        refined, spent = refine_clip(
+            predicted,
+            context,
+            self.predictor.decode_file,
+            share.steps,
+            lambda: self.should_stop() or time.monotonic() > deadline,
+        )
+        self._check_stop()
+        self.steps_spent += spent
+        return refined
+
+    def _check_stop(self) -> None:
+        if self.should_stop():
+            raise Cancelled("the encoding was cancelled")
+
+    def _report(self, done: int, squared: list[Tensor]) -> None:
+        """Rate is not known before the segment is coded."""
+        self.on_progress(
+            FitProgress(
+                step=self.steps_spent,
+                fraction=done / len(self.parts),
+                psnr_db=_psnr_db(squared),
+                bits_per_pixel=math.nan,
+            )
+        )
 
 
-def _progress(done: int, total: int) -> FitProgress:
-    """Quality and rate are not known before the segment is coded and verified."""
-    return FitProgress(step=done, fraction=done / total, psnr_db=math.nan, bits_per_pixel=math.nan)
+def _squared_errors(decoded_NCHW: Tensor, frames_NCHW: Tensor) -> list[Tensor]:
+    """Mean squared error of each 8-bit frame."""
+    errors = decoded_NCHW.mul(255).round_() - frames_NCHW
+    return list(errors.square().mean((1, 2, 3)))
+
+
+def _psnr_db(squared: list[Tensor]) -> float:
+    decibels = 20 * math.log10(255) - 10 * torch.log10(torch.stack(squared))
+    return float(decibels.clamp(max=FRAME_PSNR_LIMIT_DB).mean())
 
 
 @functools.lru_cache(maxsize=2)

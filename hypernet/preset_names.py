@@ -5,6 +5,7 @@ from __future__ import annotations
 PRESET_NAMES = (
     "debug",
     "fast",
+    "balanced",
     "nerv-s",
     "nerv-m",
     "nerv-l",

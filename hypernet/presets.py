@@ -32,7 +32,10 @@ class Preset:
     ``configure(clip, rate_factor)`` sizes the decoder for full segments; ``rate_factor`` is 1 at
     the middle quality. There, it aims at ``bits_per_pixel`` (infinite for networks that are not
     sized by it) and a bit per pixel is worth the mean squared error ``rate_weight`` (RGB in
-    [0, 1]). A fit sees every frame of a segment ``epochs`` times and takes ``min_steps`` or more.
+    [0, 1]). A fit sees every frame of a segment ``epochs`` times and takes ``min_steps`` or more;
+    a refinement of predicted weights sees every clip that often. ``motion_steps`` improve the
+    motion of each predicted clip. ``target_psnr_db`` is sought where a user names neither target
+    nor quality.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Preset:
     segment_frames: int = SEGMENT_FRAMES
     learning_rate: float = 0.02
     predictor: str | None = None
+    motion_steps: int = 0
+    target_psnr_db: float | None = None
 
     def steps(self, num_frames: int, batch_frames: int) -> int:
         """Gradient steps for a segment when neither steps nor a budget are given."""
@@ -120,15 +125,25 @@ def _paper_nerv(name: str, stem_width: int) -> Preset:
     )
 
 
-def _predicted(name: str, summary: str, model: str) -> Preset:
+def _predicted(
+    name: str,
+    summary: str,
+    *,
+    steps_per_clip: float = 0,
+    motion_steps: int = 12,
+    target_psnr_db: float | None = None,
+) -> Preset:
     return Preset(
         name=name,
         summary=summary,
         decoder=Tubelet.wire_id,
-        configure=lambda _clip, _factor: find_predictor(model).decode_file().config,
+        configure=lambda _clip, _factor: find_predictor(DEFAULT_MODEL).decode_file().config,
         rate_weight=math.nan,
-        epochs=0,
-        predictor=model,
+        epochs=steps_per_clip,
+        min_steps=0,
+        predictor=DEFAULT_MODEL,
+        motion_steps=motion_steps,
+        target_psnr_db=target_psnr_db,
     )
 
 
@@ -147,7 +162,14 @@ PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
         DEBUG,
-        _predicted("fast", "predicted in one forward pass per clip", DEFAULT_MODEL),
+        _predicted("fast", "predicted in one forward pass per clip"),
+        _predicted(
+            "balanced",
+            "predicted, then refined to 32 dB unless told otherwise",
+            steps_per_clip=2,
+            motion_steps=40,
+            target_psnr_db=32.0,
+        ),
         _fitted_nerv("nerv-s", 2, 0.05),
         _fitted_nerv("nerv-m", 5, 0.1),
         _fitted_nerv("nerv-l", 10, 0.2),

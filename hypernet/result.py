@@ -72,7 +72,7 @@ def summarise(
     """
     frames, info = plan.num_frames, plan.info
     psnr_db = _finite_db(sum(each.psnr_db * each.num_frames for each in encoded) / frames)
-    video_bytes, target = stream_bytes - audio_bytes, settings.target_psnr_db
+    video_bytes, target = stream_bytes - audio_bytes, settings.goal_psnr_db
     return EncodeResult(
         source_bytes=source_bytes,
         stream_bytes=stream_bytes,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
 from hypernet.bitstream.segment import encode_segment as code_segment
+from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoding import SegmentDecoder
 from hypernet.errors import EncodeFailed, UnreadableVideo
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB, PsnrAccumulator
@@ -21,6 +22,7 @@ from hypernet.fitting import BATCH_FRAMES, FitProgress, FitSettings, fit
 from hypernet.plan import EncodeSettings, Plan
 from hypernet.predictor.files import find_predictor
 from hypernet.presets import find_preset, rate_weight
+from hypernet.quality_search import MAX_TRIALS
 from hypernet.result import EncodedSegment
 from hypernet.video.reader import Frame
 from hypernet.video.segments import SegmentRange
@@ -86,16 +88,24 @@ def encode_frames(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> E
 
 def _predicted(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> SegmentSymbols:
     # Encoding by fitting must not need the predictor's libraries.
-    from hypernet.prediction import predict_segment  # noqa: PLC0415
+    from hypernet.prediction import PredictionSettings, predict_segment  # noqa: PLC0415
 
     settings = limits.settings
     preset = find_preset(settings.preset)
+    goal = settings.goal_psnr_db
+    steps = preset.steps(len(frames.pts), CLIP_FRAMES) * (1 if goal is None else MAX_TRIALS)
     return predict_segment(
         torch.from_numpy(frames.frames_THWC).permute(0, 3, 1, 2),
         frames.pts,
         predictor_file=find_predictor(preset.predictor or ""),
         decoders=SegmentDecoder(plan.header(), device=settings.torch_device()),
-        quality=settings.quality,
+        settings=PredictionSettings(
+            quality=settings.chosen_quality,
+            target_psnr_db=goal,
+            steps=(settings.steps or steps) if steps else 0,
+            motion_steps=preset.motion_steps,
+            seconds=limits.seconds * (1 - VERIFY_SHARE),
+        ),
         on_progress=limits.on_progress,
         should_stop=limits.should_stop,
     )
@@ -117,8 +127,13 @@ def _fitted(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> Segment
     return SegmentSymbols(
         pts=frames.pts,
         refinement_steps=fitted.steps,
-        step_indices=fitted.step_indices,
-        clips=(ClipSymbols(num_frames=num_frames, symbols=fitted.symbols),),
+        clips=(
+            ClipSymbols(
+                num_frames=num_frames,
+                step_indices=fitted.step_indices,
+                symbols=fitted.symbols,
+            ),
+        ),
     )
 
 
@@ -130,10 +145,10 @@ def _fit_settings(plan: Plan, limits: SegmentLimits, num_frames: int) -> FitSett
         only_budget = math.isfinite(limits.seconds)
         steps = UNBOUNDED_STEPS if only_budget else preset.steps(num_frames, BATCH_FRAMES)
     return FitSettings(
-        rate_weight=rate_weight(preset, settings.quality, plan.longest_decoder()),
+        rate_weight=rate_weight(preset, settings.chosen_quality, plan.longest_decoder()),
         steps=steps,
         seconds=limits.seconds * (1 - VERIFY_SHARE),
-        target_psnr_db=settings.target_psnr_db,
+        target_psnr_db=settings.goal_psnr_db,
         learning_rate=preset.learning_rate,
         seed=settings.seed,
     )

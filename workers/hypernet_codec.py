@@ -122,7 +122,7 @@ def plan_of(survey: Mapping[str, Any], settings: EncodeSettings) -> Plan:
         height=survey["info"]["height"],
         width=survey["info"]["width"],
     )
-    config = preset.configure(longest, rate_factor(settings.quality))
+    config = preset.configure(longest, rate_factor(settings.chosen_quality))
     chosen = {
         "decoder": preset.decoder,
         "decoder_config": config_to_fields(config),

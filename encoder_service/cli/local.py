@@ -23,7 +23,9 @@ def encode(
     preset: Annotated[
         str, typer.Option(help="Operating point; see 'nrv doctor'.")
     ] = DEFAULT_PRESET,
-    quality: Annotated[int, typer.Option(help="1 to 100: quality and bytes rise together.")] = 50,
+    quality: Annotated[
+        int | None, typer.Option(help="1 to 100: quality and bytes rise together.")
+    ] = None,
     target_psnr: Annotated[
         float | None, typer.Option(metavar="DB", help="Stop a segment at this PSNR (RGB).")
     ] = None,

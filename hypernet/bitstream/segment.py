@@ -1,4 +1,4 @@
-"""A segment payload: timing, quantisation steps, and the coded weights of each clip.
+"""A segment payload: timing, and quantisation steps and coded weights of each clip.
 
 A segment is self-contained. A clip is coded on its own (a key clip) or against one other clip,
 before or after it. Each clip is a range coder stream of its own, so a reader decodes only the clips
@@ -89,11 +89,13 @@ class ClipSymbols:
     Attributes:
         num_frames: frames rendered by these weights.
         reference: number of another clip of the segment, None if coded on its own.
+        step_indices: quantisation step of each tensor, see ``step_size``.
         symbols: int32 per tensor, by name. Empty for a clip that a decoder was not asked for.
     """
 
     num_frames: int
     reference: int | None = None
+    step_indices: tuple[int, ...]
     symbols: WeightSymbols = field(default_factory=dict)
 
 
@@ -104,13 +106,11 @@ class SegmentSymbols:
     Attributes:
         pts: presentation time of every frame, in the stream's time base, strictly increasing.
         refinement_steps: gradient steps that the encoder spent on the segment.
-        step_indices: quantisation step of each tensor (see ``step_size``), for the whole segment.
         clips: in frame order.
     """
 
     pts: tuple[int, ...]
     refinement_steps: int = 0
-    step_indices: tuple[int, ...]
     clips: tuple[ClipSymbols, ...]
 
 
@@ -134,7 +134,7 @@ class _ClipHead:
 class _Head:
     pts: tuple[int, ...]
     refinement_steps: int
-    step_indices: tuple[int, ...]
+    step_indices: tuple[tuple[int, ...], ...]
     clips: tuple[_ClipHead, ...]
 
 
@@ -151,10 +151,10 @@ def encode_segment(
     payloads = []
     for clip in segment.clips:
         specs = specs_of(clip.num_frames)
-        if len(specs) != len(segment.step_indices):
-            raise ValueError(f"{len(segment.step_indices)} step indices for {len(specs)} tensors")
+        if len(specs) != len(clip.step_indices):
+            raise ValueError(f"{len(clip.step_indices)} step indices for {len(specs)} tensors")
         reference = None if clip.reference is None else segment.clips[clip.reference].symbols
-        payloads.append(coding.encode(clip.symbols, specs, segment.step_indices, reference))
+        payloads.append(coding.encode(clip.symbols, specs, clip.step_indices, reference))
     return _pack_head(segment, payloads) + b"".join(payloads)
 
 
@@ -191,15 +191,15 @@ def decode_segment(
         reference = None if clip.reference is None else decoded[clip.reference]
         specs = specs_by_frames[clip.num_frames]
         data = payload[ends[number] : ends[number + 1]]
-        decoded[number] = coding.decode(data, specs, head.step_indices, reference)
+        decoded[number] = coding.decode(data, specs, head.step_indices[number], reference)
     return SegmentSymbols(
         pts=head.pts,
         refinement_steps=head.refinement_steps,
-        step_indices=head.step_indices,
         clips=tuple(
             ClipSymbols(
                 num_frames=clip.num_frames,
                 reference=clip.reference,
+                step_indices=head.step_indices[number],
                 symbols=decoded.get(number, {}),
             )
             for number, clip in enumerate(head.clips)
@@ -229,7 +229,7 @@ def _check_segment(segment: SegmentSymbols) -> None:
         raise EncodeFailed("timestamps do not increase strictly")
     if max(abs(segment.pts[0]), abs(segment.pts[-1])) > MAX_PTS:
         raise EncodeFailed(f"a timestamp is beyond {MAX_PTS}")
-    if any(not 0 <= index < NUM_STEPS for index in segment.step_indices):
+    if any(not 0 <= i < NUM_STEPS for clip in segment.clips for i in clip.step_indices):
         raise ValueError(f"a step index is not in 0..{NUM_STEPS - 1}")
     for number, clip in enumerate(segment.clips):
         if clip.reference is not None and not 0 <= clip.reference < len(segment.clips):
@@ -242,8 +242,9 @@ def _pack_head(segment: SegmentSymbols, payloads: Sequence[bytes]) -> bytes:
     for number, (clip, payload) in enumerate(zip(segment.clips, payloads, strict=True)):
         distance = 0 if clip.reference is None else number - clip.reference
         parts += [pack_varint(clip.num_frames), pack_zigzag(distance), pack_varint(len(payload))]
-    parts += [pack_varint(segment.refinement_steps), pack_varint(len(segment.step_indices))]
-    parts.append(bytes(segment.step_indices))
+    num_tensors = len(segment.clips[0].step_indices)
+    parts += [pack_varint(segment.refinement_steps), pack_varint(num_tensors)]
+    parts += [bytes(clip.step_indices) for clip in segment.clips]
     deltas = [b - a for a, b in zip(segment.pts, segment.pts[1:], strict=False)]
     constant = len(set(deltas)) <= 1
     parts += [pack_zigzag(segment.pts[0]), pack_varint(int(constant))]
@@ -263,7 +264,7 @@ def _unpack_head(payload: bytes, limits: Limits) -> tuple[_Head, int]:
     check_limit("frames of a segment", num_frames, limits.max_frames_per_segment)
     steps = reader.varint("refinement steps", maximum=MAX_REFINEMENT_STEPS)
     num_tensors = reader.varint("the number of tensors", maximum=limits.max_tensors_per_clip)
-    step_indices = tuple(reader.take("the step indices", num_tensors))
+    step_indices = tuple(tuple(reader.take("the step indices", num_tensors)) for _ in clips)
     pts = _unpack_timing(reader, num_frames)
     if reader.position + sum(clip.payload_bytes for clip in clips) != len(payload):
         raise InvalidStream("the clips do not fill the segment exactly")
@@ -339,8 +340,9 @@ def _check_work(
     for number in needed:
         clip = head.clips[number]
         specs = specs_by_frames[clip.num_frames]
-        if len(specs) != len(head.step_indices):
-            raise InvalidStream(f"{len(head.step_indices)} step indices for {len(specs)} tensors")
+        num_steps = len(head.step_indices[number])
+        if len(specs) != num_steps:
+            raise InvalidStream(f"{num_steps} step indices for {len(specs)} tensors")
         values = sum(spec.size for spec in specs)
         check_limit("weight values of a clip", values, limits.max_values_per_clip)
         if values > VALUES_PER_BYTE * (clip.payload_bytes + 1):

@@ -13,10 +13,17 @@ from hypernet.decoders.spectrum import CLIP_FRAMES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One clip to code: its number in the segment and that of its reference, None for the key."""
+    """One clip to code.
+
+    Attributes:
+        clip: its number in the segment.
+        reference: that of its reference, None for the key.
+        depth: how many other clips it needs.
+    """
 
     clip: int
     reference: int | None = None
+    depth: int = 0
 
 
 def coding_order(num_clips: int) -> tuple[Step, ...]:
@@ -25,10 +32,10 @@ def coding_order(num_clips: int) -> tuple[Step, ...]:
     steps = [Step(clip=key)]
     for side in (-1, 1):
         neighbour = key + side
-        clip, reference = neighbour, key
+        clip, reference, depth = neighbour, key, 1
         while 0 <= clip < num_clips:
-            steps.append(Step(clip=clip, reference=reference))
-            clip, reference = clip + side, neighbour
+            steps.append(Step(clip=clip, reference=reference, depth=depth))
+            clip, reference, depth = clip + side, neighbour, 2
     return tuple(steps)
 
 
@@ -40,8 +47,8 @@ def all_keys(num_clips: int) -> tuple[Step, ...]:
 def chain(num_clips: int) -> tuple[Step, ...]:
     """Every clip against its neighbour, to measure what the limit of two costs."""
     key = (num_clips - 1) // 2
-    before = [Step(clip=clip, reference=clip + 1) for clip in reversed(range(key))]
-    after = [Step(clip=clip, reference=clip - 1) for clip in range(key + 1, num_clips)]
+    before = [Step(clip=n, reference=n + 1, depth=key - n) for n in reversed(range(key))]
+    after = [Step(clip=n, reference=n - 1, depth=n - key) for n in range(key + 1, num_clips)]
     return (Step(clip=key), *before, *after)
 
 

@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hypernet.decoders.spectrum import spectrum
+
 ACTIVATION_BITS = 4
 """Fractional bits of an activation: the integer 16 stands for 1.0."""
 ACTIVATION_LIMIT = 127
@@ -339,6 +341,15 @@ def neighbour_mean(means: Tensor) -> Tensor:
     )
     count = count.clamp(min=1)
     return torch.div(2 * total + count, 2 * count, rounding_mode="floor")
+
+
+def key_means(first: Tensor) -> Tensor:
+    """What the first group of a key clip is coded around: neighbours' averages in odd cells."""
+    means = torch.zeros_like(first)
+    # Averages come first, whatever the number of channels.
+    places = list(spectrum(first.shape[1]).means)
+    means[:, places] = neighbour_mean(first[:, places]).to(first.dtype)
+    return means * ~even_cells(first)
 
 
 def _enter(symbols: Tensor) -> Tensor:

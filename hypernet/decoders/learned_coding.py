@@ -258,7 +258,7 @@ def _walk(known: _Known, coder: _Coder, symbols: Symbols) -> dict[str, IntArray]
 def _walk_motion(coder: _Coder, motion: IntArray, *, is_inter: bool) -> IntArray:
     """Each value as its difference to the one on the left, the first column to the one above."""
     channels, rows, columns = motion.shape
-    sent = channels if is_inter else channels // 2
+    sent = channels if is_inter else channels - 2
     differences = np.diff(motion[:sent], axis=2, prepend=0)
     differences[:, :, 0] = np.diff(motion[:sent, :, 0], axis=1, prepend=0)
     coded = coder.rows(differences.reshape(sent, -1)).reshape(sent, rows, columns).astype(np.int64)

@@ -124,7 +124,7 @@ class Tubelet:
         rows, columns = grid_size(height, width)
         config = self.config
         return (
-            WeightSpec(name="motion", shape=(4, *field_size(height, width)), init_std=1.0),
+            WeightSpec(name="motion", shape=(6, *field_size(height, width)), init_std=1.0),
             WeightSpec(name="gate", shape=(1, rows, columns), init_std=0.0),
             WeightSpec(
                 name="tiles", shape=(config.tile_channels, *tile_size(height, width)), init_std=0.1
@@ -175,11 +175,11 @@ class Tubelet:
         return total / (height * width)
 
     def _field_multiply_adds(self) -> int:
-        """Of the two fields that move luma and colour; made once per clip."""
+        """Of the fields that move luma and colour, evenly and bent; made once per clip."""
         rows, columns = field_size(self.clip.height, self.clip.width)
         height, width = (n * GRID_CELL for n in grid_size(self.clip.height, self.clip.width))
         return sum(
-            2 * h * columns * (rows + w) for h, w in ((height, width), (height // 2, width // 2))
+            4 * h * columns * (rows + w) for h, w in ((height, width), (height // 2, width // 2))
         )
 
     def activation_bytes(self) -> int:

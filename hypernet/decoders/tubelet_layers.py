@@ -39,8 +39,9 @@ class ClipWeights:
     """Weights of a batch of clips, and the pictures that they depart from.
 
     Attributes:
-        motion: ``(B, 4, h, w)`` per 32-pixel square: displacement in pixels of the last frame
-            against the middle of the clip (x, y), then of the reference picture.
+        motion: ``(B, 6, h, w)`` per 32-pixel square, x and y in pixels: what moves evenly and what
+            bends, both of the last frame against the middle of the clip (see ``frame_fields``),
+            then the displacement of the reference picture.
         gate: ``(B, 1, rows, cols)`` per cell: 0 departs from the reference, 1 from mid-grey.
         tiles: ``(B, tile_channels, h, w)``.
         grid: ``(B, grid_channels, rows, cols)``.
@@ -59,6 +60,17 @@ def clip_phase(times_N: Tensor) -> Tensor:
     return 2 * times_N / (CLIP_FRAMES - 1) - 1
 
 
+def frame_fields(motion_B4hw: Tensor, times_N: Tensor, height: int, width: int) -> Tensor:
+    """How far each frame has moved since the middle of the clip: ``(B, N, 2, height, width)``."""
+    evenly, bent = (
+        dense_field(motion_B4hw.flatten(0, 1)[:, None], height, width)
+        .view(-1, 2, 1, 2, height, width)
+        .unbind(1)
+    )
+    phase = clip_phase(times_N).view(-1, 1, 1, 1)
+    return phase * evenly + phase.square() * bent
+
+
 def planes_of(rgb_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Luma ``(B, 1, H, W)`` and colour differences ``(B, 2, H/2, W/2)``, zero for mid-grey."""
     colours = F.conv2d(rgb_BCHW - 0.5, colour_matrix().to(rgb_BCHW)[:, :, None, None])
@@ -70,9 +82,10 @@ def departure_point(weights: ClipWeights) -> tuple[Tensor, Tensor] | None:
     if weights.reference is None:
         return None
     luma, chroma = planes_of(weights.reference)
-    motion = weights.motion[:, 2:]
-    field = dense_field(motion, *luma.shape[-2:])
-    half_field = dense_field(motion, *chroma.shape[-2:], cell=MOTION_CELL // 2)
+    motion = weights.motion[:, 4:]
+    height, width = luma.shape[-2:]
+    field = dense_field(motion, height, width)
+    half_field = dense_field(motion, height // 2, width // 2, MOTION_CELL // 2)
     gate = 1 - weights.gate.clamp(0, 1)
     open_luma = gate.repeat_interleave(GRID_CELL, 2).repeat_interleave(GRID_CELL, 3)
     open_chroma = gate.repeat_interleave(CHROMA_CELL, 2).repeat_interleave(CHROMA_CELL, 3)
@@ -95,7 +108,7 @@ class ClipRenderer:
         self._patterns = spectrum(weights.grid.shape[1])
         self._spectrum = self._patterns.scatter(weights.grid)
         self._start = departure_point(weights)
-        self._motion = _Motion(weights.motion[:, :2], *_picture_size(weights.grid))
+        self._motion = _Motion(weights.motion[:, :4], *_picture_size(weights.grid))
         self._gain, self._shift = _gains(base, weights.tiles, *_picture_size(weights.grid))
 
     def frames(self, times_N: Tensor) -> Tensor:
@@ -161,26 +174,37 @@ class _Motion:
     Pictures are sampled straight into quarter-size planes, which spares a pass over them.
     """
 
-    def __init__(self, motion_B2hw: Tensor, height: int, width: int) -> None:
-        self._still = not bool(motion_B2hw.any())
+    def __init__(self, motion_B4hw: Tensor, height: int, width: int) -> None:
+        self._still = not bool(motion_B4hw.any())
         if self._still:
             return
-        field = dense_field(motion_B2hw, height, width)
-        half_field = dense_field(motion_B2hw, height // 2, width // 2, MOTION_CELL // 2)
-        self._luma = _quarter_points(to_unit(field), 4)
-        self._chroma = _quarter_points(to_unit(half_field), 2)
-        whole, half = identity(height, width), identity(height // 2, width // 2)
-        self._luma_start = _quarter_points(whole.to(field), 4)
-        self._chroma_start = _quarter_points(half.to(field), 2)
+        half = (height // 2, width // 2)
+        self._luma, self._chroma = (
+            [
+                _quarter_points(to_unit(dense_field(part, *size, cell=cell)), factor)
+                for part in parts
+            ]
+            for parts, size, cell, factor in (
+                (torch.split(motion_B4hw, 2, 1), (height, width), MOTION_CELL, 4),
+                (torch.split(motion_B4hw, 2, 1), half, MOTION_CELL // 2, 2),
+            )
+        )
+        self._luma_start = _quarter_points(identity(height, width).to(motion_B4hw), 4)
+        self._chroma_start = _quarter_points(identity(*half).to(motion_B4hw), 2)
 
     def planes(self, luma: Tensor, chroma: Tensor, times_N: Tensor) -> Tensor:
         """``(B * N, 24, H/4, W/4)``."""
         if self._still:
             return torch.cat((F.pixel_unshuffle(luma, 4), F.pixel_unshuffle(chroma, 2)), 1)
-        # What moves right is found to the left.
-        back = -clip_phase(times_N).view(-1, 1, 1, 1)
-        points = torch.addcmul(self._luma_start, back, self._luma[:, None])
-        half_points = torch.addcmul(self._chroma_start, back, self._chroma[:, None])
+        phase = clip_phase(times_N).view(-1, 1, 1, 1)
+        points, half_points = (
+            # What moves right is found to the left.
+            (start - phase * evenly[:, None]).addcmul(-phase.square(), bent[:, None])
+            for start, (evenly, bent) in (
+                (self._luma_start, self._luma),
+                (self._chroma_start, self._chroma),
+            )
+        )
         moved = (
             torch.unflatten(sample_at(luma, points.flatten(0, 1)), 2, (LUMA_PLANES, -1)),
             torch.unflatten(sample_at(chroma, half_points.flatten(0, 1)), 2, (4, -1)),

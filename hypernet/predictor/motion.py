@@ -2,7 +2,8 @@
 
 Every 32-pixel square gets the displacement that lines up all frames best, in the manner of Lucas
 and Kanade, on a pyramid of luma; between squares it is interpolated. Only the encoder runs this:
-the decoder is told the result, so it may be improved at any time.
+the decoder is told the result, so it may be improved at any time. A few gradient steps follow that
+also bend the motion and keep it smooth enough to be cheap.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from hypernet.decoders.spectrum import CLIP_FRAMES, GRID_CELL
 from hypernet.decoders.tubelet_layers import clip_phase
-from hypernet.decoders.warp import MOTION_CELL, field_size, sample
+from hypernet.decoders.warp import MOTION_CELL, dense_field, field_size, sample
 
 LEVELS = 4
 ITERATIONS = 3
@@ -21,33 +22,49 @@ ROBUST_SCALE = 0.06
 """Differences well above this count little: they are occlusions, not motion."""
 MIN_GAIN = 0.1
 """Share of the error that motion must remove to be worth sending."""
+MOTION_STEPS = 12
+"""Gradient steps that one forward pass affords."""
+_DESCENT_RATE = 0.05
+_DESCENT_SOFTNESS = 0.01
+_ROUGHNESS = 0.5
+"""What a pixel of difference between neighbouring squares costs, as an error of one pixel."""
 _DAMPING = 1e-4
 _MAX_UPDATE = 2.0
 _MIN_SIDE = 4
 
 
-def clip_motion(luma_BTHW: Tensor) -> Tensor:
-    """Displacement in pixels of the last frame against the middle of the clip: ``(B, 2, h, w)``.
+def clip_motion(luma_BTHW: Tensor, descent_steps: int = MOTION_STEPS) -> Tensor:
+    """How a clip moves, in pixels: ``(B, 4, h, w)``, see ``tubelet_layers.frame_fields``.
 
     Args:
         luma_BTHW: 8 frames of luma at half size, 0 to 1.
+        descent_steps: gradient steps after the least squares.
     """
-    phases = clip_phase(torch.arange(CLIP_FRAMES, device=luma_BTHW.device))
-    start = _still(luma_BTHW)
-    motion = _refined(luma_BTHW, phases, start, None)
-    return 2 * _worthwhile(luma_BTHW, phases, [start, motion], None)
+    times = torch.arange(CLIP_FRAMES, dtype=luma_BTHW.dtype, device=luma_BTHW.device)
+    phases = clip_phase(times)
+    still = _still(luma_BTHW)
+    evenly = _refined(luma_BTHW, phases, still, None)
+    evenly = _worthwhile(luma_BTHW, phases, [still, evenly], None)
+    start = torch.cat((evenly, torch.zeros_like(evenly)), 1)
+    basis = torch.stack((phases, phases.square()))
+    return 2 * _descended(luma_BTHW, basis, start, None, descent_steps)
 
 
 def reference_motion(
-    picture_BHW: Tensor, luma_BTHW: Tensor, motion_B2hw: Tensor, offset_B: Tensor
+    picture_BHW: Tensor,
+    luma_BTHW: Tensor,
+    motion_B4hw: Tensor,
+    offset_B: Tensor,
+    descent_steps: int = MOTION_STEPS,
 ) -> Tensor:
     """Displacement in pixels from the middle of a clip to a reference picture: ``(B, 2, h, w)``.
 
     Args:
         picture_BHW: luma of the reference at half size.
         luma_BTHW: the clip, lined up along its own motion.
-        motion_B2hw: that motion, from ``clip_motion``.
+        motion_B4hw: that motion, from ``clip_motion``.
         offset_B: frames from the middle of the clip to the reference, negative if earlier.
+        descent_steps: gradient steps after the least squares.
     """
     target = luma_BTHW.mean(1, keepdim=True)
     picture = picture_BHW[:, None]
@@ -55,10 +72,51 @@ def reference_motion(
     still = _still(luma_BTHW)
     half_clip = (CLIP_FRAMES - 1) / 2
     # Either it stands still, or it goes on as it moves now.
-    onward = motion_B2hw / 2 * (offset_B / half_clip)[:, None, None, None]
+    onward = motion_B4hw[:, :2] / 2 * (offset_B / half_clip)[:, None, None, None]
     found = [_refined(picture, phases, start, target) for start in (still, onward)]
-    candidates = [still, *found]
-    return 2 * _worthwhile(picture, phases, candidates, target)
+    best = _worthwhile(picture, phases, [still, *found], target)
+    return 2 * _descended(picture, phases[None], best, target, descent_steps)
+
+
+def _descended(
+    luma_BTHW: Tensor,
+    basis_KT: Tensor,
+    start_BChw: Tensor,
+    target_B1HW: Tensor | None,
+    steps: int,
+) -> Tensor:
+    """Motion improved by gradient steps on what is left after moving, and on its roughness.
+
+    Args:
+        luma_BTHW: pictures at half size.
+        basis_KT: how far each pair of channels has moved each picture.
+        start_BChw: two channels per row of the basis, in half-size pixels.
+        target_B1HW: what the pictures should look like; their mean without one.
+        steps: of Adam.
+    """
+    height, width = luma_BTHW.shape[-2:]
+    # Gradients are wanted here even where the rest only infers.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        pictures, basis = luma_BTHW.clone(), basis_KT.clone()
+        target = None if target_B1HW is None else target_B1HW.clone()
+        motion = start_BChw.clone().requires_grad_()
+        optimizer = torch.optim.Adam([motion], lr=_DESCENT_RATE, betas=(0.8, 0.95))
+        for _ in range(steps):
+            parts = torch.unflatten(motion, 1, (-1, 2)).flatten(0, 1)
+            fields = dense_field(parts, height, width, cell=MOTION_CELL // 2) * 2
+            fields = torch.einsum(
+                "kt,bkcyx->btcyx", basis, torch.unflatten(fields, 0, (len(motion), -1))
+            )
+            moved = sample(pictures.flatten(0, 1)[:, None], fields.flatten(0, 1))
+            moved = moved.view(pictures.shape)
+            error = moved - (moved.mean(1, keepdim=True) if target is None else target)
+            left = (error.square() + _DESCENT_SOFTNESS**2).sqrt().mean()
+            rough = motion.diff(dim=-1).abs().sum() + motion.diff(dim=-2).abs().sum()
+            loss = left + _ROUGHNESS * rough / (height * width * len(motion))
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+    return motion.detach()
 
 
 def _still(luma_BTHW: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from hypernet.decoders.decode_file import DecodeFile, load_decode_file
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoders.tubelet_layers import whole_cells
 from hypernet.errors import InvalidSettings, UnreadableInput
+from hypernet.predictor.motion import MOTION_STEPS
 from hypernet.predictor.transformer import TransformerConfig
 from hypernet.predictor.weight_predictor import (
     GATE_STEP_INDEX,
@@ -71,7 +72,12 @@ class Predictor:
         self._model = model.eval().requires_grad_(requires_grad=False)
 
     def predict(
-        self, frames_TCHW: Tensor, quality: int, reference: tuple[Tensor, float] | None = None
+        self,
+        frames_TCHW: Tensor,
+        quality: int,
+        reference: tuple[Tensor, float] | None = None,
+        depth: int = 0,
+        motion_steps: int = MOTION_STEPS,
     ) -> PredictedClip:
         """Weights of one clip.
 
@@ -81,18 +87,20 @@ class Predictor:
             quality: 1 (fewest bits) to 100.
             reference: nearest frame of another clip as it is decoded, ``(3, H, W)`` float, and the
                 frames from the middle of this clip to it, negative if it is earlier.
+            depth: how many clips this one needs.
+            motion_steps: gradient steps for the motion.
 
         Raises:
             InvalidSettings: quality out of range.
         """
-        step_index = self._model.config.quality_step(quality)
+        step_index = self._model.config.quality_step(quality, depth)
         frames = frames_TCHW.float() / 255 if frames_TCHW.dtype == torch.uint8 else frames_TCHW
         frames = whole_cells(frames)
         missing = frames[-1:].expand(CLIP_FRAMES - len(frames), -1, -1, -1)
         clip = torch.cat((frames, missing))[None].to(self._device)
         index = torch.tensor([step_index], device=self._device)
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16):
-            weights = self._model(clip, index, self._reference(reference))
+            weights = self._model(clip, index, self._reference(reference), motion_steps)
         return _to_clip(weights, step_index)
 
     def to(self, device: torch.device) -> Predictor:

@@ -25,11 +25,16 @@ from hypernet.decoders.spectrum import (
     spectrum,
 )
 from hypernet.decoders.tubelet import TubeletConfig, base_shapes
-from hypernet.decoders.tubelet_layers import ClipWeights, clip_phase, departure_point, planes_of
-from hypernet.decoders.warp import dense_field, halved, inverse_field, sample
+from hypernet.decoders.tubelet_layers import (
+    ClipWeights,
+    departure_point,
+    frame_fields,
+    planes_of,
+)
+from hypernet.decoders.warp import halved, inverse_field, sample
 from hypernet.errors import InvalidSettings
 from hypernet.predictor.initial_kernels import initial_base
-from hypernet.predictor.motion import clip_motion, reference_gate, reference_motion
+from hypernet.predictor.motion import MOTION_STEPS, clip_motion, reference_gate, reference_motion
 from hypernet.predictor.transformer import TransformerConfig, VideoTransformer
 
 HEAD_GAIN = 0.03
@@ -41,6 +46,10 @@ DEAD_ZONE = 0.17
 MOTION_STEP_INDEX = 160
 GATE_STEP_INDEX = 176
 TILES_STEP_INDEX = 152
+DEPTH_STEPS = (-3, 0, 3)
+MIDDLE_STEP = 176
+MIDDLE_WEIGHT = 20.0
+"""Weight of the squared error against one bit per pixel, at the middle step of the grid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +67,11 @@ class ModelConfig:
                 f"{self.prior.grid_channels}"
             )
 
-    def quality_step(self, quality: int) -> int:
+    def quality_step(self, quality: int, depth: int = 0) -> int:
         """Step index of a quality: 1 is the coarsest of the training, 100 the finest.
+
+        Clips that others are coded against get a finer step, as all who need them gain by it;
+        ``depth`` is the number of clips that a clip needs itself.
 
         Raises:
             InvalidSettings: not in 1..100.
@@ -67,7 +79,8 @@ class ModelConfig:
         if not 1 <= quality <= 100:
             raise InvalidSettings(f"quality {quality} is not in 1..100")
         coarsest, finest = self.prior.coarsest_step, self.prior.finest_step
-        return coarsest - round((quality - 1) * (coarsest - finest) / 99)
+        middle = coarsest - round((quality - 1) * (coarsest - finest) / 99)
+        return min(max(middle + DEPTH_STEPS[min(depth, 2)], finest), coarsest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +101,7 @@ class PredictedWeights:
     """Weights in units of their quantisation steps.
 
     Attributes:
-        motion: ``(B, 4, h, w)``, integers.
+        motion: ``(B, 6, h, w)``, integers.
         gate: ``(B, 1, rows, cols)``, 0 or 1.
         tiles: ``(B, C, h, w)``, not rounded.
         grid: ``(B, C, rows, cols)``, not rounded.
@@ -150,11 +163,15 @@ class WeightPredictor(nn.Module):
         return {name: self.kernels[name.replace(".", "_")] for name in self._kernel_names}
 
     def forward(
-        self, frames_BTCHW: Tensor, step_index_B: Tensor, reference: Reference | None = None
+        self,
+        frames_BTCHW: Tensor,
+        step_index_B: Tensor,
+        reference: Reference | None = None,
+        motion_steps: int = MOTION_STEPS,
     ) -> PredictedWeights:
         """Weights of each clip: float frames in [0, 1], height and width multiples of 16."""
         with torch.autocast(frames_BTCHW.device.type, enabled=False):
-            motion, gate, spectra = self._analysed(frames_BTCHW, reference)
+            motion, gate, spectra = self._analysed(frames_BTCHW, reference, motion_steps)
             steps = step_sizes(step_index_B)
             values = spectra / steps
         condition = self.config.prior.step_weights(step_index_B) / STEP_GAIN
@@ -174,19 +191,20 @@ class WeightPredictor(nn.Module):
 
     @torch.no_grad()
     def _analysed(
-        self, frames_BTCHW: Tensor, reference: Reference | None
+        self, frames_BTCHW: Tensor, reference: Reference | None, motion_steps: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Motion symbols, gate, and the cosine spectrum of the departure from the reference."""
         batch, times = frames_BTCHW.shape[:2]
         luma, chroma = planes_of(frames_BTCHW.flatten(0, 1))
         small = F.avg_pool2d(luma, 2)
-        motion = _to_symbols(clip_motion(small.view(batch, times, *small.shape[-2:])))
+        small = small.view(batch, times, *small.shape[-2:])
+        motion = _to_symbols(clip_motion(small, motion_steps))
         luma, chroma = _lined_up(luma, chroma, motion * step_size(MOTION_STEP_INDEX), times)
         rows, columns = (side // GRID_CELL for side in luma.shape[-2:])
         gate = luma.new_zeros(batch, 1, rows, columns)
-        onward = torch.zeros_like(motion)
+        onward = torch.zeros_like(motion[:, :2])
         if reference is not None:
-            onward = _onward(reference, luma, motion)
+            onward = _onward(reference, luma, motion, motion_steps)
         motion = torch.cat((motion, onward), 1)
         if reference is not None:
             luma, chroma, gate = _departure(reference, luma, chroma, motion, gate)
@@ -197,21 +215,21 @@ def _lined_up(luma: Tensor, chroma: Tensor, motion: Tensor, times: int) -> tuple
     """Planes ``(B, T, ...)`` of each frame moved to the middle of the clip."""
     batch = motion.shape[0]
     if motion.any():
-        field = dense_field(motion, *luma.shape[-2:])
-        phases = clip_phase(torch.arange(times, device=luma.device)).view(1, -1, 1, 1, 1)
-        fields = inverse_field((-phases * field[:, None]).flatten(0, 1))
+        moments = torch.arange(times, dtype=luma.dtype, device=luma.device)
+        fields = frame_fields(motion, moments, *luma.shape[-2:]).flatten(0, 1)
+        fields = inverse_field(-fields)
         luma = sample(luma, fields, "bicubic")
         chroma = sample(chroma, halved(fields), "bicubic")
     return torch.unflatten(luma, 0, (batch, times)), torch.unflatten(chroma, 0, (batch, times))
 
 
-def _onward(reference: Reference, luma_BTCHW: Tensor, motion: Tensor) -> Tensor:
+def _onward(reference: Reference, luma_BTCHW: Tensor, motion: Tensor, motion_steps: int) -> Tensor:
     """Symbols of the motion against the reference."""
     small = torch.unflatten(F.avg_pool2d(luma_BTCHW.flatten(0, 1), 2), 0, luma_BTCHW.shape[:2])
     small = small[:, :, 0]
     picture = F.avg_pool2d(planes_of(reference.picture)[0], 2)[:, 0]
     pixels = motion * step_size(MOTION_STEP_INDEX)
-    return _to_symbols(reference_motion(picture, small, pixels, reference.offset))
+    return _to_symbols(reference_motion(picture, small, pixels, reference.offset, motion_steps))
 
 
 def _departure(
@@ -260,6 +278,12 @@ def channels_last(model: WeightPredictor) -> WeightPredictor:
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return model
+
+
+def distortion_weight(step_index_B: Tensor) -> Tensor:
+    """Bits per pixel that a squared error is worth at a grid step: inverse to its square."""
+    relative = step_sizes(step_index_B).flatten() / step_size(MIDDLE_STEP)
+    return MIDDLE_WEIGHT / relative.square()
 
 
 def step_sizes(step_index_B: Tensor) -> Tensor:

@@ -101,8 +101,8 @@ def load_checkpoint(
     )
 
 
-def load_average(path: Path, model: nn.Module, fingerprint: str) -> Progress:
-    """Load the averaged weights alone.
+def load_average(path: Path, model: nn.Module, fingerprint: str | None) -> Progress:
+    """Load the averaged weights alone; without a fingerprint, those of any run that fit.
 
     Raises:
         InvalidSettings: as for ``load_checkpoint``.
@@ -114,14 +114,14 @@ def load_average(path: Path, model: nn.Module, fingerprint: str) -> Progress:
     )
 
 
-def _read(path: Path, fingerprint: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path, fingerprint: str | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InvalidSettings(f"cannot read checkpoint {path}: {error}") from error
-    if header["fingerprint"] != fingerprint:
+    if fingerprint is not None and header["fingerprint"] != fingerprint:
         raise InvalidSettings(
             f"{path} belongs to another configuration ({header['fingerprint']}, not "
             f"{fingerprint}): continue with the one it was started with, or choose an empty folder"
@@ -134,4 +134,7 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _load(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
-    module.load_state_dict(_below(tensors, prefix), strict=True)
+    try:
+        module.load_state_dict(_below(tensors, prefix), strict=True)
+    except RuntimeError as error:
+        raise InvalidSettings(f"the checkpoint holds a model of other sizes: {error}") from error

@@ -49,6 +49,7 @@ class ScheduleConfig:
         clip_norm: gradients are scaled down to this norm.
         ema_decay: of the averaged weights that are evaluated and exported.
         bf16: autocast to bfloat16.
+        start_from: a checkpoint of another run whose averaged weights this one starts from.
     """
 
     steps: int
@@ -58,6 +59,7 @@ class ScheduleConfig:
     clip_norm: float = 1.0
     ema_decay: float = 0.998
     bf16: bool = True
+    start_from: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +94,7 @@ class TrainingConfig:
     def fingerprint(self) -> str:
         """Hash of what must not change between a checkpoint and its continuation."""
         fixed = asdict(self)
-        del fixed["output"], fixed["name"]
+        del fixed["output"], fixed["name"], fixed["schedule"]["start_from"]
         for place in ("train", "val", "cache"):
             del fixed["data"][place]
         return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]

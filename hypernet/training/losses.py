@@ -9,28 +9,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernet.bitstream.steps import step_size
 from hypernet.decoders.integer_prior import (
     IntegerPrior,
-    even_cells,
+    key_means,
     level_logit,
-    neighbour_mean,
     table_scale,
 )
-from hypernet.decoders.spectrum import CLIP_FRAMES, spectrum
+from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoders.tubelet_layers import render_clips
 from hypernet.predictor.weight_predictor import (
+    MIDDLE_WEIGHT,
     PredictedWeights,
     Reference,
     WeightPredictor,
-    step_sizes,
+    distortion_weight,
 )
 
 KEY_SHARE = 0.3
 """Weight of clips without a reference; the rest is coded against another clip."""
-MIDDLE_STEP = 176
-MIDDLE_WEIGHT = 20.0
-"""Weight of the squared error against one bit per pixel, at that quantisation step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,12 +49,6 @@ class _Scored:
     tile_bits: Tensor
     symbols: PredictedWeights
     decoded: Tensor
-
-
-def distortion_weight(step_index_B: Tensor) -> Tensor:
-    """What a squared error is worth in bits: inverse to the square of the step."""
-    relative = step_sizes(step_index_B).flatten() / step_size(MIDDLE_STEP)
-    return MIDDLE_WEIGHT / relative.square()
 
 
 def symbol_bits(values: Tensor, table: Tensor) -> Tensor:
@@ -181,15 +171,6 @@ def grid_bits(
     tables = prior.last_tables(context, first, flags, middle)
     mask = prior.spread(flags[:, len(config.middle) :], config.last)
     return total + (mask * _bits(last, noisy_last, tables)).sum((1, 2, 3))
-
-
-def key_means(first: Tensor) -> Tensor:
-    """What the first group of a key clip is coded around: neighbours' averages in odd cells."""
-    means = torch.zeros_like(first)
-    # Averages come first, whatever the number of channels.
-    places = list(spectrum(first.shape[1]).means)
-    means[:, places] = neighbour_mean(first[:, places]).to(first.dtype)
-    return means * ~even_cells(first)
 
 
 def adaptive_bits(values: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from hypernet.predictor.timm_import import (
     dispatch_clip_grad,
 )
 from hypernet.predictor.weight_predictor import WeightPredictor, channels_last
-from hypernet.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from hypernet.training.checkpoint import Progress, load_average, load_checkpoint, save_checkpoint
 from hypernet.training.config import TrainingConfig, load_config
 from hypernet.training.dataset import Batch, PairSampler, Prefetcher
 from hypernet.training.frame_cache import FrameCache, build_cache
@@ -99,6 +99,8 @@ class _Loop:
         data, schedule = config.data, config.schedule
         torch.manual_seed(config.seed)
         self.model = channels_last(WeightPredictor(config.model, config.seed).to(self._device))
+        if schedule.start_from:
+            load_average(Path(schedule.start_from), self.model, None)
         self.average = ModelEmaV3(
             self.model, decay=schedule.ema_decay, use_warmup=True, warmup_power=0.75
         )

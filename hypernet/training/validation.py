@@ -95,7 +95,7 @@ def _segment(
         if step.reference is not None:
             frame, offset = nearest_frame(step, len(decoded[step.reference]))
             near = (decoded[step.reference][frame], offset)
-        predicted = predictor.predict(clip, quality, near)
+        predicted = predictor.predict(clip, quality, near, step.depth)
         before = None if step.reference is None else sent[step.reference].symbols
         data = encode_clip(
             decode_file.prior, predicted.step_indices["grid"], predicted.symbols, before

@@ -70,8 +70,8 @@ def symbols_digest(segment: SegmentSymbols) -> str:
     """Hash of timestamps, steps and every weight symbol of a segment."""
     digest = hashlib.sha256()
     digest.update(np.array(segment.pts, dtype="<i8").tobytes())
-    digest.update(bytes(segment.step_indices))
     for clip in segment.clips:
+        digest.update(bytes(clip.step_indices))
         for name, symbols in clip.symbols.items():
             digest.update(name.encode())
             digest.update(symbols.astype("<i4").tobytes())

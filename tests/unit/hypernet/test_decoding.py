@@ -212,6 +212,7 @@ def chained_segment() -> bytes:
         ClipSymbols(
             num_frames=count,
             reference=0 if number else None,
+            step_indices=(150,) * len(decoder.specs_of(1)),
             symbols={
                 spec.name: rng.integers(-9, 10, spec.shape).astype(np.int32)
                 for spec in decoder.specs_of(count)
@@ -219,9 +220,8 @@ def chained_segment() -> bytes:
         )
         for number, count in enumerate((3, 2, 4))
     )
-    steps = (150,) * len(decoder.specs_of(1))
     pts = tuple(range(100, 109))
-    segment = SegmentSymbols(pts=pts, step_indices=steps, clips=clips)
+    segment = SegmentSymbols(pts=pts, clips=clips)
     return encode_segment(segment, decoder.specs_of)
 
 

@@ -121,6 +121,24 @@ def test_what_is_shipped_is_small_and_has_a_card() -> None:
         assert "licences" in card
 
 
+def test_balanced_refines_what_fast_predicts(source: Path, stream: Path, tmp_path: Path) -> None:
+    output = tmp_path / "balanced.nrv"
+    result = encode_file(source, output, fast(preset="balanced", steps=6))
+    assert 0 < result.refinement_steps <= 6
+    assert result.target_met is None
+    assert result.stream_bytes < stream.stat().st_size
+
+
+def test_balanced_meets_its_own_target_or_says_so(source: Path, tmp_path: Path) -> None:
+    settings = EncodeSettings(preset="balanced", device="cpu", steps=4)
+    result = encode_file(source, tmp_path / "default.nrv", settings)
+    assert result.psnr_db is not None
+    assert result.target_met == (result.psnr_db >= 32)
+    low = EncodeSettings(preset="fast", device="cpu", target_psnr_db=25.0)
+    result = encode_file(source, tmp_path / "low.nrv", low)
+    assert result.target_met
+
+
 def test_threads_do_not_change_the_decoded_symbols(stream: Path) -> None:
     threads = torch.get_num_threads()
     pictures = []

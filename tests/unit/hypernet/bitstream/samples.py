@@ -67,7 +67,10 @@ def sample_segment(seed: int, clip_frames: tuple[int, ...] = (8, 8, 6)) -> Segme
                     weights[name] = (before + change).astype(np.int32)
         clips.append(
             ClipSymbols(
-                num_frames=frames, reference=number - 1 if number else None, symbols=weights
+                num_frames=frames,
+                reference=number - 1 if number else None,
+                step_indices=tuple(map(int, rng.integers(0, 256, len(sample_specs(1))))),
+                symbols=weights,
             )
         )
     first = int(rng.integers(-1000, 1000))
@@ -76,17 +79,16 @@ def sample_segment(seed: int, clip_frames: tuple[int, ...] = (8, 8, 6)) -> Segme
     return SegmentSymbols(
         pts=tuple(map(int, pts)),
         refinement_steps=seed,
-        step_indices=tuple(map(int, rng.integers(0, 256, len(sample_specs(1))))),
         clips=tuple(clips),
     )
 
 
 def assert_same_symbols(left: SegmentSymbols, right: SegmentSymbols) -> None:
     assert left.pts == right.pts
-    assert left.step_indices == right.step_indices
     assert left.refinement_steps == right.refinement_steps
     for one, other in zip(left.clips, right.clips, strict=True):
         assert (one.num_frames, one.reference) == (other.num_frames, other.reference)
+        assert one.step_indices == other.step_indices
         assert list(one.symbols) == list(other.symbols)
         for name, symbols in one.symbols.items():
             np.testing.assert_array_equal(symbols, other.symbols[name], strict=True)
@@ -106,7 +108,6 @@ def write_sample(
         moved = SegmentSymbols(
             pts=pts,
             refinement_steps=segment.refinement_steps,
-            step_indices=segment.step_indices,
             clips=segment.clips,
         )
         payloads.append(

@@ -33,17 +33,18 @@ def one_value(num_frames: int) -> tuple[WeightSpec, ...]:
     return (WeightSpec(name="w", shape=(1, num_frames), init_std=1.0),)
 
 
-def tiny_segment(**changes: Any) -> SegmentSymbols:
+def tiny_segment(step_indices: tuple[int, ...] = (9,), **changes: Any) -> SegmentSymbols:
     """Three clips of 2, 2 and 1 frames, one tensor each."""
     clips = tuple(
         ClipSymbols(
             num_frames=frames,
             reference=reference,
+            step_indices=step_indices,
             symbols={"w": np.arange(frames, dtype=np.int32)[None]},
         )
         for frames, reference in ((2, None), (2, 0), (1, 0))
     )
-    fields: dict[str, Any] = {"pts": (0, 3, 6, 9, 12), "step_indices": (9,), "clips": clips}
+    fields: dict[str, Any] = {"pts": (0, 3, 6, 9, 12), "clips": clips}
     return SegmentSymbols(**(fields | changes))
 
 
@@ -115,8 +116,10 @@ def test_a_clip_that_does_not_exist(clip: int) -> None:
 @settings(max_examples=60, deadline=None)
 def test_any_timing_comes_back(first: int, durations: list[int]) -> None:
     pts = tuple(first + sum(durations[:n]) for n in range(len(durations) + 1))
-    clip = ClipSymbols(num_frames=len(pts), symbols={"w": np.zeros((1, len(pts)), np.int32)})
-    payload = encode_segment(SegmentSymbols(pts=pts, step_indices=(0,), clips=(clip,)), one_value)
+    clip = ClipSymbols(
+        num_frames=len(pts), step_indices=(0,), symbols={"w": np.zeros((1, len(pts)), np.int32)}
+    )
+    payload = encode_segment(SegmentSymbols(pts=pts, clips=(clip,)), one_value)
     timing = read_segment_timing(payload)
     assert timing.pts == pts
     assert timing.clip_frames == (len(pts),)
@@ -124,9 +127,11 @@ def test_any_timing_comes_back(first: int, durations: list[int]) -> None:
 
 def test_constant_timing_takes_no_more_bytes_for_more_frames() -> None:
     def head_bytes(num_frames: int) -> int:
-        clip = ClipSymbols(num_frames=num_frames, symbols={"w": np.zeros((1, 1), np.int32)})
+        clip = ClipSymbols(
+            num_frames=num_frames, step_indices=(0,), symbols={"w": np.zeros((1, 1), np.int32)}
+        )
         pts = tuple(range(0, 40 * num_frames, 40))
-        segment = SegmentSymbols(pts=pts, step_indices=(0,), clips=(clip,))
+        segment = SegmentSymbols(pts=pts, clips=(clip,))
         return len(encode_segment(segment, lambda _: one_value(1)))
 
     assert head_bytes(64) == head_bytes(2)
@@ -175,7 +180,9 @@ def test_a_clip_may_be_coded_against_a_later_one() -> None:
 
 
 def test_too_large_a_symbol_is_refused() -> None:
-    clip = ClipSymbols(num_frames=1, symbols={"w": np.full((1, 1), MAX_MAGNITUDE + 1, np.int32)})
+    clip = ClipSymbols(
+        num_frames=1, step_indices=(0,), symbols={"w": np.full((1, 1), MAX_MAGNITUDE + 1, np.int32)}
+    )
     with pytest.raises(EncodeFailed, match="larger step"):
         tiny_payload(clips=(clip,), pts=(0,))
 
@@ -243,8 +250,10 @@ def test_many_values_in_no_bytes_are_refused_before_they_are_allocated() -> None
 
 def test_the_emptiest_honest_clip_is_accepted() -> None:
     huge = (WeightSpec(name="w", shape=(1024, 1024), init_std=1.0),)
-    clip = ClipSymbols(num_frames=1, symbols={"w": np.zeros((1024, 1024), np.int32)})
-    segment = SegmentSymbols(pts=(0,), step_indices=(0,), clips=(clip,))
+    clip = ClipSymbols(
+        num_frames=1, step_indices=(0,), symbols={"w": np.zeros((1024, 1024), np.int32)}
+    )
+    segment = SegmentSymbols(pts=(0,), clips=(clip,))
     payload = encode_segment(segment, lambda _: huge)
     assert_same_symbols(decode_segment(payload, lambda _: huge), segment)
 
@@ -254,8 +263,8 @@ def test_a_million_values_of_a_real_size() -> None:
     spec = WeightSpec(name="w", shape=(1000, 1000), init_std=1.0)
     scales = 5 * 2 ** rng.normal(0, 0.8, (1000, 1))
     values = np.rint(rng.laplace(0, 1, spec.shape) * scales).astype(np.int32)
-    clip = ClipSymbols(num_frames=1, symbols={"w": values})
-    segment = SegmentSymbols(pts=(0,), step_indices=(0,), clips=(clip,))
+    clip = ClipSymbols(num_frames=1, step_indices=(0,), symbols={"w": values})
+    segment = SegmentSymbols(pts=(0,), clips=(clip,))
     assert_same_symbols(
         decode_segment(encode_segment(segment, lambda _: [spec]), lambda _: [spec]), segment
     )

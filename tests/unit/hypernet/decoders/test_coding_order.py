@@ -12,6 +12,7 @@ def test_every_clip_once_after_its_reference_and_no_more_than_two_others(num_cli
     needs: dict[int, int] = {}
     for step in order:
         needs[step.clip] = 0 if step.reference is None else needs[step.reference] + 1
+    assert needs == {step.clip: step.depth for step in order}
     assert max(needs.values()) <= 2
     assert list(needs.values()).count(0) == 1
 

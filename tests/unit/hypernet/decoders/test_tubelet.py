@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoders.tubelet import Tubelet, TubeletConfig, base_shapes
+from hypernet.decoders.tubelet_layers import frame_fields
 from hypernet.errors import MissingDecodeFile
 from hypernet.predictor.initial_kernels import initial_base
 from hypernet.weights import ClipShape
@@ -135,9 +136,19 @@ def test_motion_moves_the_picture() -> None:
 def test_damaged_motion_renders_a_picture() -> None:
     decoder = _decoder(8, 32, 32)
     weights = _weights(decoder)
-    weights["motion"][:] = torch.tensor([float("nan"), float("inf"), -1e30, 1e9])[:, None, None]
+    weights["motion"][:] = torch.tensor([float("nan"), float("inf"), -1e30, 1e9, 7.0, -7.0])[
+        :, None, None
+    ]
     frames = decoder.render({**weights, "reference": torch.rand(3, 32, 32)}, TIMES)
     assert torch.isfinite(frames).all()
+
+
+def test_bent_motion_leaves_the_middle_and_moves_both_ends_alike() -> None:
+    evenly, bent = torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)
+    evenly[:, 0], bent[:, 2] = 7.0, 7.0
+    times = torch.tensor([0.0, 3.5, 7.0])
+    assert frame_fields(evenly, times, 64, 64)[0, :, 0, 5, 5].tolist() == [-7.0, 0.0, 7.0]
+    assert frame_fields(bent, times, 64, 64)[0, :, 0, 5, 5].tolist() == [7.0, 0.0, 7.0]
 
 
 def test_shipped_kernels_fit_the_decode_file() -> None:

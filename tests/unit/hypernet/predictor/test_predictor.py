@@ -59,9 +59,15 @@ def test_a_clip_is_predicted_alike_every_time_and_from_either_type(predictor: Pr
 
 def test_higher_quality_has_finer_steps_and_larger_symbols(predictor: Predictor) -> None:
     clip = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
-    low, high = predictor.predict(clip, 1), predictor.predict(clip, 100)
+    low, high = (predictor.predict(clip, quality, depth=1) for quality in (1, 100))
     assert low.step_indices["grid"] - high.step_indices["grid"] == 32
     assert np.abs(high.symbols["grid"]).sum() > 2 * np.abs(low.symbols["grid"]).sum()
+
+
+def test_clips_that_others_need_have_finer_steps(predictor: Predictor) -> None:
+    clip = torch.zeros(8, 3, 16, 16)
+    steps = [predictor.predict(clip, 50, depth=d).step_indices["grid"] for d in (0, 1, 2, 3)]
+    assert steps[0] < steps[1] < steps[2] == steps[3]
 
 
 @pytest.mark.parametrize("quality", [0, 101])

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from hypernet.decoders.integer_prior import table_scale
-from hypernet.training.losses import clip_losses, distortion_weight, symbol_bits
+from hypernet.predictor.weight_predictor import distortion_weight
+from hypernet.training.losses import clip_losses, symbol_bits
 from tests.unit.hypernet.predictor.samples import small_model
 
 
