@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -75,8 +76,8 @@ def run(video: Path | None, folder: Path, budget_seconds: float) -> None:
     source = video or make_clip(folder / "source.mp4")
     stream = folder / "clip.nrv"
     wanted = {"preset": DEFAULT_PRESET, "budget_seconds": budget_seconds}
-    with temporary_service(folder / "service.log") as client:
-        result = encode_remotely(client, source, stream, wanted)
+    with _opened(source) as file, temporary_service(folder / "service.log") as client:
+        result = encode_remotely(client, file, stream, wanted)
     decode_seconds = _decode(stream, folder / "decoded.mp4")
     psnr_db = _compare(source, stream)
     _write_picture(source, stream, result["frames"] // 2, folder / "side-by-side.png")
@@ -92,23 +93,19 @@ def run(video: Path | None, folder: Path, budget_seconds: float) -> None:
 
 
 def encode_remotely(
-    client: Client, source: Path, stream: Path, wanted: Mapping[str, object]
+    client: Client, source: BinaryIO, stream: Path, wanted: Mapping[str, object]
 ) -> dict[str, Any]:
     """Upload a video, wait for its stream and download it; returns what the service measured.
 
     Raises:
-        UnreadableVideo: the file cannot be read.
+        UnreadableVideo: the file is empty.
         RemoteEncodingFailed: the service could not encode it.
     """
-    try:
-        size_bytes = source.stat().st_size
-        file = source.open("rb")
-    except OSError as error:
-        raise UnreadableVideo(f"cannot read {source}: {error.strerror}") from error
+    size_bytes = source.seek(0, os.SEEK_END)
     if size_bytes == 0:
-        raise UnreadableVideo(f"{source} is empty")
-    with file, bytes_progress("uploading", size_bytes) as on_bytes:
-        uploaded = client.send_parts(client.begin_upload(size_bytes), file, on_bytes)
+        raise UnreadableVideo("the video is empty")
+    with bytes_progress("uploading", size_bytes) as on_bytes:
+        uploaded = client.send_parts(client.begin_upload(size_bytes), source, on_bytes)
     encoding_id = client.submit(uploaded, wanted)["id"]
     with remote_progress() as report:
         ended = watch(
@@ -123,6 +120,13 @@ def encode_remotely(
         client.download(encoding_id, output, on_bytes)
     result: dict[str, Any] = ended["result"]
     return result
+
+
+def _opened(source: Path) -> BinaryIO:
+    try:
+        return source.open("rb")
+    except OSError as error:
+        raise UnreadableVideo(f"cannot read {source}: {error.strerror}") from error
 
 
 def make_clip(path: Path) -> Path:

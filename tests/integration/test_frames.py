@@ -19,6 +19,9 @@ from tests.factories import Service
 from tests.fake_codec import source_of
 from tests.integration.test_api import assert_problem
 
+# What is rendered does not depend on the database.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite_url"], indirect=True)
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "codec-debug.nrv"
 FRAMES, WIDTH, HEIGHT = 3, 33, 26
 
