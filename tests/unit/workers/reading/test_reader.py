@@ -61,7 +61,7 @@ def read(reader: SandboxedReader, path: Path) -> list[Frame]:
 # What it reads
 
 
-@pytest.mark.parametrize("preset", ["debug", "nerv-s", "fast"])
+@pytest.mark.parametrize("preset", ["debug", "nerv-s", "fast", "balanced"])
 def test_a_plan_is_what_it_would_be_without_a_child(
     reader: SandboxedReader, clip: Path, preset: str
 ) -> None:
