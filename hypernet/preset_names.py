@@ -13,7 +13,7 @@ PRESET_NAMES = (
     "nerv-paper-m",
     "nerv-paper-l",
 )
-DEFAULT_PRESET = "nerv-s"
+DEFAULT_PRESET = "balanced"
 
 
 def unknown_preset(name: str) -> str:

@@ -48,7 +48,9 @@ class EncodingOptions(BaseModel):
     model_config = FINITE
 
     preset: Preset = DEFAULT_PRESET
-    quality: int = Field(default=50, ge=1, le=100, description="rate and quality rise together")
+    quality: int | None = Field(
+        default=None, ge=1, le=100, description="rate and quality rise together; 50 unless named"
+    )
     target_psnr_db: float | None = Field(default=None, gt=0, le=200, examples=[32.0])
     steps: int | None = Field(
         default=None, ge=1, le=10_000_000, description="gradient steps per segment, at most"

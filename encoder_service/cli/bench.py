@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -122,6 +123,47 @@ def decode(
         ),
     )
     typer.echo(out / "decode.tsv")
+
+
+@app.command()
+def predictor(
+    suite: Suite = "val",
+    training: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Training clips; $NRV_DATA/train.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name of an installed predictor.")] = "",
+    arms: Annotated[str, typer.Option(metavar="A,B", help="Ways of coding; all by default.")] = "",
+    qualities: Annotated[str, typer.Option(help="1 to 100.")] = "20,40,60,80",
+    clips: Clips = "",
+    frames: Annotated[int, typer.Option(help="First frames of each clip.")] = 64,
+    out: Out = Path("results"),
+) -> None:
+    """What references, their limit, motion and gains are worth, and whether borders show."""
+    from encoder_service.cli.extras import require_extra
+
+    require_extra("train")
+    from hypernet.evaluation.predictor_benchmark import ARMS, compare_arms, run_predictor
+    from hypernet.presets import DEFAULT_MODEL
+
+    table = out / f"predictor-{Path(suite).name}.tsv"
+    rows = run_predictor(
+        suite=suite,
+        training=str(training or Path(os.environ.get("NRV_DATA", ""), "train")),
+        table=table,
+        model=model or DEFAULT_MODEL,
+        arms=_split(arms) or tuple(ARMS),
+        qualities=[int(quality) for quality in _split(qualities)],
+        clips=_split(clips),
+        max_frames=frames,
+        on_row=lambda row: typer.echo(
+            f"{row.clip} {row.arm} q{row.quality}: {row.psnr_db:.2f} dB at "
+            f"{row.bits_per_pixel:.4f} bpp, borders {row.tile_border_ratio:.3f}",
+            err=True,
+        ),
+    )
+    for arm, (percent, decibels) in compare_arms(rows).items():
+        typer.echo(f"{arm}: {percent:+.1f} % bytes at equal PSNR, {decibels:+.2f} dB at equal rate")
+    typer.echo(table)
 
 
 @app.command()

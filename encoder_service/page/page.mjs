@@ -69,11 +69,9 @@ async function signIn(key) {
   });
   await service.get("/v1/encodings?limit=1");
   sessionStorage.setItem(KEY, key);
-  const { presets, preset, quality } = await service.choices();
+  const { presets, preset } = await service.choices();
   $("preset").replaceChildren(...presets.map((name) => new Option(name, name)));
   $("preset").value = preset;
-  $("quality").value = quality;
-  showQuality();
   $("login").hidden = true;
   $("work").hidden = $("forget").hidden = false;
   await refresh();
@@ -93,13 +91,15 @@ function signOut() {
 
 // Uploading
 
+// Until the slider is moved the preset chooses: it may seek a PSNR instead.
 function showQuality() {
   $("quality-shown").textContent = $("quality").value;
 }
 
 async function upload() {
   const [file] = $("file").files;
-  const options = { preset: $("preset").value, quality: Number($("quality").value) };
+  const options = { preset: $("preset").value };
+  if ($("quality-shown").textContent) options.quality = Number($("quality").value);
   if ($("budget").value) options.budget_seconds = Number($("budget").value);
   $("send").disabled = true;
   $("sending").hidden = false;

@@ -47,8 +47,8 @@ export class Service {
   async choices() {
     const document = await this.json("GET", "/openapi.json");
     const body = document.paths["/v1/encodings"].post.requestBody;
-    const { preset, quality } = body.content["application/json"].schema.properties;
-    return { presets: preset.enum, preset: preset.default, quality: quality.default };
+    const { preset } = body.content["application/json"].schema.properties;
+    return { presets: preset.enum, preset: preset.default };
   }
 
   // Sends a file and asks for its encoding; onProgress is told the part of it that is sent, 0 to 1.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from hypernet.bitstream.segment import decode_segment
+from hypernet.bitstream.segment import decode_segment, read_segment_timing
 from hypernet.bitstream.sources import CountingSource, FileSource
 from hypernet.codec import encode_file
 from hypernet.decoding import NrvStream
@@ -83,7 +83,8 @@ def run_decode(
         write_video(frames, source, Fraction(25), LOSSLESS_RGB)
         for preset in presets:
             output = Path(folder, f"{preset}.nrv")
-            encode_file(source, output, EncodeSettings(preset=preset, steps=1, device="cpu"))
+            settings = EncodeSettings(preset=preset, quality=50, steps=1, device="cpu")
+            encode_file(source, output, settings)
             rows.append(measure_decoding(output, preset))
             write_tsv(table, columns, [dataclasses.astuple(row) for row in rows])
             on_row(rows[-1])
@@ -105,15 +106,18 @@ def measure_decoding(path: Path, preset: str) -> DecodeRow:
         segment_seconds = _best(lambda: _drain(stream, middle.first_frame, end))
         frame_seconds = _best(lambda: NrvStream(file).frame(number))
         all_seconds = _best(lambda: _drain(stream, 0, header.num_frames))
-        entropy_seconds = _best(lambda: decode_segment(payload, stream.segments.specs_of))
-        decoder = stream.segments.decoder_of(middle.num_frames)
+        segments = stream.segments
+        entropy_seconds = _best(
+            lambda: decode_segment(payload, segments.specs_of, coding=segments.coding)
+        )
+        clips = [segments.decoder_of(n) for n in read_segment_timing(payload).clip_frames]
         return DecodeRow(
             preset=preset,
             width=header.width,
             height=header.height,
             frames=header.num_frames,
-            kilo_multiply_adds_per_pixel=round(decoder.multiply_adds_per_pixel() / 1000, 3),
-            weights_per_segment=sum(spec.size for spec in decoder.weight_specs()),
+            kilo_multiply_adds_per_pixel=round(clips[0].multiply_adds_per_pixel() / 1000, 3),
+            weights_per_segment=sum(spec.size for clip in clips for spec in clip.weight_specs()),
             stream_bytes=path.stat().st_size,
             frames_per_second=round(header.num_frames / all_seconds, 2),
             entropy_milliseconds_per_segment=round(1000 * entropy_seconds, 2),

@@ -32,11 +32,13 @@ class ClipScore:
         name: of the file.
         psnr_db: mean over frames, 8-bit RGB.
         bits_per_pixel: entropy-coded weights only, no container.
+        error_THW: decoded less original, mean of the three colours in 8-bit steps.
     """
 
     name: str
     psnr_db: float
     bits_per_pixel: float
+    error_THW: Tensor
 
 
 def score_video(
@@ -60,18 +62,18 @@ def score_video(
             (the ablation).
     """
     frames = read_rgb(path, max_frames)
-    psnr: list[float] = []
-    num_bytes = 0
-    span = SEGMENT_CLIPS * CLIP_FRAMES
-    for start in range(0, len(frames), span):
-        segment = torch.from_numpy(frames[start : start + span]).permute(0, 3, 1, 2)
-        coded, scores = _segment(predictor, segment, quality, order, mean_weights or {})
+    original = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    num_bytes, decoded = 0, list[Tensor]()
+    for segment in torch.split(original, SEGMENT_CLIPS * CLIP_FRAMES):
+        coded, shown = _segment(predictor, segment, quality, order, mean_weights or {})
         num_bytes += coded
-        psnr += scores
+        decoded.append(shown)
+    error = torch.cat(decoded) - original.float()
     return ClipScore(
         name=path.stem,
-        psnr_db=float(np.mean(psnr)),
+        psnr_db=_psnr_db(error),
         bits_per_pixel=8 * num_bytes / math.prod(frames.shape[:3]),
+        error_THW=error.mean(1),
     )
 
 
@@ -81,13 +83,12 @@ def _segment(
     quality: int,
     order: Callable[[int], Sequence[Step]],
     mean_weights: Mapping[str, Tensor],
-) -> tuple[int, list[float]]:
-    """Bytes of a segment, and the PSNR of its frames."""
+) -> tuple[int, Tensor]:
+    """Bytes of a segment, and its frames as 8-bit values."""
     decode_file = predictor.decode_file
     clips = torch.split(frames_NCHW, CLIP_FRAMES)
     sent: dict[int, PredictedClip] = {}
     decoded: dict[int, Tensor] = {}
-    psnr: list[float] = []
     num_bytes = 0
     for step in order(len(clips)):
         clip = clips[step.clip]
@@ -106,8 +107,8 @@ def _segment(
             weights[name] = mean[:, None, None].expand_as(weights[name])
         sent[step.clip] = predicted
         decoded[step.clip] = decode(decode_file, weights, clip, None if near is None else near[0])
-        psnr += _psnr((decoded[step.clip] * 255).round(), clip)
-    return num_bytes, psnr
+    frames = torch.cat([decoded[number] for number in range(len(clips))])
+    return num_bytes, (frames * 255).round()
 
 
 def decode(
@@ -133,6 +134,6 @@ def read_rgb(path: Path, max_frames: int) -> NDArray[np.uint8]:
     return np.stack(frames)
 
 
-def _psnr(decoded: Tensor, clip: Tensor) -> list[float]:
-    errors = (decoded.float() - clip.float()).square().mean((1, 2, 3)).clamp(min=1e-3)
-    return [10 * math.log10(255**2 / value) for value in errors.tolist()]
+def _psnr_db(error_NCHW: Tensor) -> float:
+    squared = error_NCHW.square().mean((1, 2, 3)).clamp(min=1e-3)
+    return float((10 * torch.log10(255**2 / squared)).mean())

@@ -74,7 +74,7 @@ def test_json_names_a_source(api: TestClient, service: Service) -> None:
     assert body["source"] == "s3://films/a.mp4"
     assert body["settings"] == {
         "preset": "debug",
-        "quality": 50,
+        "quality": None,
         "target_psnr_db": 33.5,
         "steps": 10,
         "budget_seconds": None,

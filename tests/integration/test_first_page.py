@@ -35,7 +35,6 @@ def test_what_can_be_chosen_stands_where_the_page_looks(api: TestClient) -> None
     properties = body["content"]["application/json"]["schema"]["properties"]
     assert properties["preset"]["enum"] == list(PRESET_NAMES)
     assert properties["preset"]["default"] == DEFAULT_PRESET
-    assert properties["quality"]["default"] == 50
 
 
 @pytest.fixture
