@@ -29,7 +29,9 @@ def rd(
     presets: Presets = "nerv-s",
     qualities: Annotated[str, typer.Option(help="Ladder of our presets.")] = "30,50,70",
     budget: Annotated[float, typer.Option(help="Seconds for each of our encodings.")] = 20.0,
-    anchors: Annotated[bool, typer.Option(help="Also x264, x265, SVT-AV1.")] = True,
+    anchors: Annotated[
+        str, typer.Option(metavar="A,B|all|none", help="Of x264, x265, SVT-AV1, by their names.")
+    ] = "all",
     floors: Annotated[bool, typer.Option(help="Also the sanity floors.")] = True,
     clips: Clips = "",
     frames: Annotated[int, typer.Option(help="First frames of each clip.")] = 96,
@@ -38,7 +40,6 @@ def rd(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start the table over.")] = False,
 ) -> None:
     """Rate and distortion on a suite of clips; resumes where it was interrupted."""
-    from hypernet.evaluation.anchors import ANCHORS
     from hypernet.evaluation.benchmark import run_rd
     from hypernet.evaluation.floors import FLOORS
     from hypernet.evaluation.presets import PresetCodec
@@ -49,7 +50,7 @@ def rd(
         PresetCodec(preset=name, qualities=ladder, budget_seconds=budget)
         for name in _presets(presets)
     ]
-    codecs += [*(ANCHORS if anchors else ()), *(FLOORS if floors else ())]
+    codecs += [*_anchors(anchors), *(FLOORS if floors else ())]
     name = f"rd-{Path(suite).name}"
     result = run_rd(
         suite=suite,
@@ -204,6 +205,17 @@ def _presets(names: str) -> list[str]:
     if names != "all":
         return [find_preset(name).name for name in _split(names)]
     return [name for name in PRESETS if name != "debug" and "-paper-" not in name]
+
+
+def _anchors(names: str) -> list[VideoCodec]:
+    from hypernet.evaluation.anchors import ANCHORS
+
+    known: dict[str, VideoCodec] = {anchor.name: anchor for anchor in ANCHORS}
+    if names in {"all", "none"}:
+        return list(known.values()) if names == "all" else []
+    if unknown := set(_split(names)) - known.keys():
+        raise typer.BadParameter(f"no anchor {min(unknown)!r}; choose of {', '.join(known)}")
+    return [known[name] for name in _split(names)]
 
 
 def _split(text: str) -> list[str]:
