@@ -6,7 +6,7 @@ A plan is made once, is plain JSON, and lets any number of workers encode segmen
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -162,13 +162,32 @@ class Plan:
     def from_json(cls, text: str) -> Self:
         """What ``to_json`` wrote."""
         fields = json.loads(text)
+        survey = Survey.from_fields(fields)
         return cls(
-            info=_info_from(fields["info"]),
-            segments=tuple(SegmentRange(**segment) for segment in fields["segments"]),
+            info=survey.info,
+            segments=survey.segments,
             decoder=fields["decoder"],
             decoder_config=tuple(fields["decoder_config"]),
             decode_file=fields.get("decode_file"),
             predictor=fields.get("predictor"),
+            warnings=survey.warnings,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What one pass over a source found: what it is, where it is cut, what could not be read."""
+
+    info: VideoInfo
+    segments: tuple[SegmentRange, ...]
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """A survey whose parts went through JSON."""
+        return cls(
+            info=_info_from(fields["info"]),
+            segments=tuple(SegmentRange(**segment) for segment in fields["segments"]),
             warnings=tuple(fields.get("warnings", ())),
         )
 
@@ -179,20 +198,26 @@ def make_plan(source: Path, settings: EncodeSettings) -> Plan:
     Raises:
         UnreadableVideo, UnsupportedVideo: as ``probe``.
     """
+    report = ReadReport()
+    info = probe(source)
+    segments = plan_segments(source, find_preset(settings.preset).segment_frames, report=report)
+    return plan_of(Survey(info=info, segments=segments, warnings=report.warnings()), settings)
+
+
+def plan_of(survey: Survey, settings: EncodeSettings) -> Plan:
+    """The plan for a source that somebody has read."""
     preset = find_preset(settings.preset)
     predictor = find_predictor(preset.predictor) if preset.predictor else None
-    info = probe(source)
-    report = ReadReport()
-    segments = plan_segments(source, preset.segment_frames, report=report)
-    config = preset.configure(_longest_clip(info, segments), rate_factor(settings.chosen_quality))
+    longest = _longest_clip(survey.info, survey.segments)
+    config = preset.configure(longest, rate_factor(settings.chosen_quality))
     return Plan(
-        info=info,
-        segments=segments,
+        info=survey.info,
+        segments=survey.segments,
         decoder=preset.decoder,
         decoder_config=config_to_fields(config),
         decode_file=predictor.decode_sha256 if predictor else None,
         predictor=predictor.sha256 if predictor else None,
-        warnings=report.warnings(),
+        warnings=survey.warnings,
     )
 
 
@@ -201,7 +226,7 @@ def _longest_clip(info: VideoInfo, segments: Sequence[SegmentRange]) -> ClipShap
     return ClipShape(frames=frames, height=info.height, width=info.width)
 
 
-def _info_from(fields: dict[str, Any]) -> VideoInfo:
+def _info_from(fields: Mapping[str, Any]) -> VideoInfo:
     fractions = ("time_base", "frame_rate", "pixel_aspect", "duration_seconds")
     parsed = {name: Fraction(fields[name]) for name in fractions if fields[name] is not None}
     return VideoInfo(**{**fields, **parsed, "colour": Colour(**fields["colour"])})

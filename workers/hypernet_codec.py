@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,15 +12,13 @@ from typing import Any
 import torch
 
 from hypernet.codec import SourceAudio, assemble
-from hypernet.decoders import config_to_fields
 from hypernet.errors import InvalidSettings
-from hypernet.plan import EncodeSettings, Plan
+from hypernet.plan import EncodeSettings, Plan, Survey, plan_of
 from hypernet.predictor.files import find_predictor
-from hypernet.presets import find_preset, rate_factor
+from hypernet.presets import find_preset
 from hypernet.result import EncodedSegment as VerifiedSegment
 from hypernet.result import summarise
 from hypernet.segment_encoding import SegmentLimits, collect_frames, encode_frames
-from hypernet.weights import ClipShape
 from workers.codec import EncodedSegment, Json, SegmentPlan, Supervision
 from workers.decode_files import DecodeFiles
 from workers.failures import OutOfMemory
@@ -49,7 +46,7 @@ class HypernetCodec:
         if preset.predictor is not None:
             self._decode_files.share(find_predictor(preset.predictor).decode_sha256)
         survey = self._reader.survey(source, preset.segment_frames, supervision.should_stop)
-        plan = plan_of(survey, wanted)
+        plan = plan_of(Survey.from_fields(survey), wanted)
         frames = tuple(segment.num_frames for segment in plan.segments)
         return SegmentPlan(plan=plan.to_json(), segment_frames=frames)
 
@@ -106,30 +103,6 @@ class HypernetCodec:
         dropped = self._reader.copy_audio(source, spool)
         size = spool.stat().st_size
         return SourceAudio(blob=spool if size else None, num_bytes=size, dropped=dropped)
-
-
-def plan_of(survey: Mapping[str, Any], settings: EncodeSettings) -> Plan:
-    """What `hypernet.plan.make_plan` makes, of a source that somebody else has read.
-
-    Args:
-        survey: from `SandboxedReader.survey`.
-        settings: what the user chose.
-    """
-    preset = find_preset(settings.preset)
-    predictor = find_predictor(preset.predictor) if preset.predictor else None
-    longest = ClipShape(
-        frames=max(segment["num_frames"] for segment in survey["segments"]),
-        height=survey["info"]["height"],
-        width=survey["info"]["width"],
-    )
-    config = preset.configure(longest, rate_factor(settings.chosen_quality))
-    chosen = {
-        "decoder": preset.decoder,
-        "decoder_config": config_to_fields(config),
-        "decode_file": predictor.decode_sha256 if predictor else None,
-        "predictor": predictor.sha256 if predictor else None,
-    }
-    return Plan.from_json(json.dumps({**survey, **chosen}))
 
 
 @contextmanager

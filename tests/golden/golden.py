@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 
 from hypernet.bitstream.reader import StreamReader
-from hypernet.bitstream.segment import SegmentSymbols, SpecsOf, decode_segment
+from hypernet.bitstream.segment import (
+    TABLE_CODING,
+    SegmentSymbols,
+    SpecsOf,
+    WeightCoding,
+    decode_segment,
+)
 from hypernet.bitstream.sources import BytesSource
 
 FOLDER = Path(__file__).parent
@@ -51,12 +57,14 @@ def check_golden(
         assert encode() == stream
 
 
-def describe_symbols(stream: bytes, specs_of: SpecsOf) -> Facts:
+def describe_symbols(
+    stream: bytes, specs_of: SpecsOf, coding: WeightCoding = TABLE_CODING
+) -> Facts:
     """Hash of the stream, and a hash of the integers of each segment."""
     reader = StreamReader(BytesSource(stream))
     reader.verify()
     segments = [
-        decode_segment(reader.segment(number), specs_of)
+        decode_segment(reader.segment(number), specs_of, coding=coding)
         for number in range(len(reader.index.segments))
     ]
     return {

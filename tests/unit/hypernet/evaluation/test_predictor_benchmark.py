@@ -38,7 +38,7 @@ def test_references_and_motion_are_worth_something(tmp_path: Path) -> None:
     assert len(rows) == 12
     assert (tmp_path / "predictor.tsv").read_text().count("\n") >= 13
     compared = compare_arms(rows)
-    assert compared["standard"] == (pytest.approx(0), pytest.approx(0))
+    assert max(map(abs, compared["standard"])) < 1e-9
     assert compared["all-keys"][0] > 0
     standard, mean = (
         [r.psnr_db for r in rows if r.arm == a] for a in ("standard", "mean-motion-and-gains")

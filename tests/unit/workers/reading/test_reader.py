@@ -19,13 +19,12 @@ from hypernet.errors import (
     UnreadableVideo,
     UnsupportedVideo,
 )
-from hypernet.plan import EncodeSettings, make_plan
+from hypernet.plan import EncodeSettings, Survey, make_plan, plan_of
 from hypernet.video.audio import extract_audio
 from hypernet.video.reader import Frame, read_frames
 from hypernet.video.segments import SegmentRange, plan_segments
 from tests.clips import Sound, make_clip, moving, picture
 from tests.unit.workers.reading import hostile
-from workers.hypernet_codec import plan_of
 from workers.reading.reader import OverLimit, ReaderLost, SandboxedReader
 
 WHOLE = SegmentRange(first_frame=0, num_frames=24, first_pts=0)
@@ -66,7 +65,9 @@ def test_a_plan_is_what_it_would_be_without_a_child(
     reader: SandboxedReader, clip: Path, preset: str
 ) -> None:
     settings = EncodeSettings(preset=preset, quality=60)
-    assert plan_of(reader.survey(clip, 64, never), settings) == make_plan(clip, settings)
+    assert plan_of(Survey.from_fields(reader.survey(clip, 64, never)), settings) == make_plan(
+        clip, settings
+    )
 
 
 def test_frames_are_what_they_would_be_without_a_child(reader: SandboxedReader, clip: Path) -> None:
@@ -108,7 +109,7 @@ def test_warnings_come_along(reader: SandboxedReader, tmp_path: Path) -> None:
     whole = make_clip(tmp_path / "whole.ts", num_frames=50).read_bytes()
     cut.write_bytes(whole[: len(whole) // 2] + bytes(2000) + whole[len(whole) // 2 + 2000 :])
     settings = EncodeSettings(preset="debug")
-    plan = plan_of(reader.survey(cut, 64, never), settings)
+    plan = plan_of(Survey.from_fields(reader.survey(cut, 64, never)), settings)
     assert plan.warnings == make_plan(cut, settings).warnings
     assert plan.warnings != ()
 
