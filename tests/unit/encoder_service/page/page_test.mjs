@@ -128,10 +128,10 @@ test("refusals keep their words", async () => {
 
 test("the service says what can be chosen", async () => {
   const fake = new Fake();
-  const schema = { properties: { preset: { enum: ["a", "b"], default: "b" }, quality: { default: 50 } } };
+  const schema = { properties: { preset: { enum: ["a", "b"], default: "b" } } };
   const body = { content: { "application/json": { schema } } };
   fake.fetch = async () => Response.json({ paths: { "/v1/encodings": { post: { requestBody: body } } } });
-  assert.deepEqual(await fake.service().choices(), { presets: ["a", "b"], preset: "b", quality: 50 });
+  assert.deepEqual(await fake.service().choices(), { presets: ["a", "b"], preset: "b" });
 });
 
 test("numbers in words", () => {
