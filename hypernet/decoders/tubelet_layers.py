@@ -73,7 +73,9 @@ def frame_fields(motion_B4hw: Tensor, times_N: Tensor, height: int, width: int) 
 
 def planes_of(rgb_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Luma ``(B, 1, H, W)`` and colour differences ``(B, 2, H/2, W/2)``, zero for mid-grey."""
-    colours = F.conv2d(rgb_BCHW - 0.5, colour_matrix().to(rgb_BCHW)[:, :, None, None])
+    # A product, because a 1x1 convolution of three channels unfolds its input first.
+    colours = torch.matmul(colour_matrix().to(rgb_BCHW), (rgb_BCHW - 0.5).flatten(2))
+    colours = torch.unflatten(colours, 2, rgb_BCHW.shape[-2:])
     return colours[:, :1], F.avg_pool2d(colours[:, 1:], 2)
 
 
@@ -260,4 +262,6 @@ def render_clips(base: Mapping[str, Tensor], weights: ClipWeights, times_N: Tens
 def whole_cells(frames: Tensor) -> Tensor:
     """Frames padded at the right and bottom to multiples of 16 pixels; the border repeats."""
     height, width = frames.shape[-2:]
+    if height % GRID_CELL == width % GRID_CELL == 0:
+        return frames
     return F.pad(frames, (0, -width % GRID_CELL, 0, -height % GRID_CELL), mode="replicate")

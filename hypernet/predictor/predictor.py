@@ -94,10 +94,7 @@ class Predictor:
             InvalidSettings: quality out of range.
         """
         step_index = self._model.config.quality_step(quality, depth)
-        frames = frames_TCHW.float() / 255 if frames_TCHW.dtype == torch.uint8 else frames_TCHW
-        frames = whole_cells(frames)
-        missing = frames[-1:].expand(CLIP_FRAMES - len(frames), -1, -1, -1)
-        clip = torch.cat((frames, missing))[None].to(self._device)
+        clip = _whole_clip(frames_TCHW.to(self._device))[None]
         index = torch.tensor([step_index], device=self._device)
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16):
             weights = self._model(clip, index, self._reference(reference), motion_steps)
@@ -120,6 +117,15 @@ class Predictor:
     @property
     def _device(self) -> torch.device:
         return self._model.tiles_head.weight.device
+
+
+def _whole_clip(frames_TCHW: Tensor) -> Tensor:
+    """Eight frames of whole cells, float in [0, 1]; as few copies as possible, they are large."""
+    is_bytes = frames_TCHW.dtype == torch.uint8
+    frames = whole_cells(frames_TCHW.float().div_(255) if is_bytes else frames_TCHW)
+    if missing := CLIP_FRAMES - len(frames):
+        frames = torch.cat((frames, frames[-1:].expand(missing, -1, -1, -1)))
+    return frames
 
 
 def pack_predictor(model: WeightPredictor, decode_sha256: str) -> bytes:

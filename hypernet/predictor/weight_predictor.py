@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -195,7 +196,7 @@ class WeightPredictor(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Motion symbols, gate, and the cosine spectrum of the departure from the reference."""
         batch, times = frames_BTCHW.shape[:2]
-        luma, chroma = planes_of(frames_BTCHW.flatten(0, 1))
+        luma, chroma = _each_frame(planes_of, frames_BTCHW.flatten(0, 1))
         small = F.avg_pool2d(luma, 2)
         small = small.view(batch, times, *small.shape[-2:])
         motion = _to_symbols(clip_motion(small, motion_steps))
@@ -214,13 +215,26 @@ class WeightPredictor(nn.Module):
 def _lined_up(luma: Tensor, chroma: Tensor, motion: Tensor, times: int) -> tuple[Tensor, Tensor]:
     """Planes ``(B, T, ...)`` of each frame moved to the middle of the clip."""
     batch = motion.shape[0]
-    if motion.any():
-        moments = torch.arange(times, dtype=luma.dtype, device=luma.device)
-        fields = frame_fields(motion, moments, *luma.shape[-2:]).flatten(0, 1)
-        fields = inverse_field(-fields)
-        luma = sample(luma, fields, "bicubic")
-        chroma = sample(chroma, halved(fields), "bicubic")
-    return torch.unflatten(luma, 0, (batch, times)), torch.unflatten(chroma, 0, (batch, times))
+    luma = torch.unflatten(luma, 0, (batch, times))
+    chroma = torch.unflatten(chroma, 0, (batch, times))
+    if not motion.any():
+        return luma, chroma
+    moved_luma, moved_chroma = torch.empty_like(luma), torch.empty_like(chroma)
+    # One frame after the other: fields of all frames would take most of the memory.
+    for number in range(times):
+        moment = torch.tensor([float(number)], device=luma.device)
+        field = inverse_field(-frame_fields(motion, moment, *luma.shape[-2:])[:, 0])
+        moved_luma[:, number] = sample(luma[:, number], field, "bicubic")
+        moved_chroma[:, number] = sample(chroma[:, number], halved(field), "bicubic")
+    return moved_luma, moved_chroma
+
+
+def _each_frame(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]], frames_NCHW: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A function of many frames, one after the other, which keeps what lies between small."""
+    first, second = zip(*map(function, torch.split(frames_NCHW, 1)), strict=True)
+    return torch.cat(first), torch.cat(second)
 
 
 def _onward(reference: Reference, luma_BTCHW: Tensor, motion: Tensor, motion_steps: int) -> Tensor:
