@@ -94,7 +94,7 @@ def encode_clip(
     Raises:
         EncodeFailed: a symbol is too large to be coded.
     """
-    if max(int(np.abs(values).max(initial=0)) for values in symbols.values()) > MAX_SYMBOL:
+    if any(_exceeds(values) for values in symbols.values()):
         raise EncodeFailed(f"a symbol exceeds {MAX_SYMBOL}: use a lower quality")
     known = _Known(prior=prior, step_index=step_index, reference=reference)
     survey = _Survey()
@@ -224,7 +224,7 @@ class _Reader:
 
     def symbols(self, values: IntArray, tables: NDArray[np.uint16]) -> IntArray:
         found = self.decoder.decode(self._tables[tables], values.size)
-        if found.size and int(np.abs(found).max()) > MAX_SYMBOL:
+        if _exceeds(found):
             raise InvalidStream(f"a symbol exceeds {MAX_SYMBOL}")
         return found
 
@@ -276,9 +276,14 @@ def _walk_tiles(coder: _Coder, tiles: IntArray, reference: Symbols | None) -> In
 
 
 def _checked(values: NDArray[np.int64]) -> IntArray:
-    if values.size and int(np.abs(values).max()) > MAX_SYMBOL:
+    if _exceeds(values):
         raise InvalidStream(f"a symbol exceeds {MAX_SYMBOL}")
     return values.astype(np.int32)
+
+
+def _exceeds(values: NDArray[np.int64] | IntArray) -> bool:
+    # Not by magnitude: the smallest integer has none.
+    return bool(((values > MAX_SYMBOL) | (values < -MAX_SYMBOL)).any())
 
 
 def _walk_grid(known: _Known, coder: _Coder, gate: IntArray, symbols: IntArray) -> IntArray:

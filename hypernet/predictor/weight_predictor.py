@@ -48,6 +48,7 @@ MOTION_STEP_INDEX = 160
 GATE_STEP_INDEX = 176
 TILES_STEP_INDEX = 152
 DEPTH_STEPS = (-3, 0, 3)
+_SMALLEST = 1e-6
 MIDDLE_STEP = 176
 MIDDLE_WEIGHT = 20.0
 """Weight of the squared error against one bit per pixel, at the middle step of the grid."""
@@ -182,7 +183,8 @@ class WeightPredictor(nn.Module):
         gains = 1 + 0.5 * torch.tanh(self.gain_head(cells).float())
         counts = torch.tensor(self.groups, device=gains.device)
         size = values.abs()
-        kept = values * (size / (size + self.dead_zone.abs()))
+        # Nothing stays nothing, even where the dead zone has vanished.
+        kept = values * (size / (size + self.dead_zone.abs()).clamp(min=_SMALLEST))
         return PredictedWeights(
             motion=motion,
             gate=gate,
