@@ -28,7 +28,7 @@ def rd(
     suite: Suite = "val",
     presets: Presets = "nerv-s",
     qualities: Annotated[str, typer.Option(help="Ladder of our presets.")] = "30,50,70",
-    budget: Annotated[float, typer.Option(help="Seconds for each of our encodings.")] = 20.0,
+    budget: Annotated[float, typer.Option(help="Seconds for each encoding by a fit.")] = 20.0,
     anchors: Annotated[
         str, typer.Option(metavar="A,B|all|none", help="Of x264, x265, SVT-AV1, by their names.")
     ] = "all",
@@ -44,10 +44,15 @@ def rd(
     from hypernet.evaluation.floors import FLOORS
     from hypernet.evaluation.presets import PresetCodec
     from hypernet.evaluation.report import write_report
+    from hypernet.presets import find_preset
 
     ladder = tuple(int(quality) for quality in _split(qualities))
     codecs: list[VideoCodec] = [
-        PresetCodec(preset=name, qualities=ladder, budget_seconds=budget)
+        PresetCodec(
+            preset=name,
+            qualities=ladder,
+            budget_seconds=budget if find_preset(name).predictor is None else None,
+        )
         for name in _presets(presets)
     ]
     codecs += [*_anchors(anchors), *(FLOORS if floors else ())]
