@@ -155,4 +155,4 @@ def _widen(pipe: int) -> None:
 def _environment() -> dict[str, str]:
     known = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     # Address space that threads reserve and never use would count as used.
-    return {**known, "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+    return {**known, "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
