@@ -13,6 +13,7 @@ from hypernet.decoders.sizing import BITS_PER_WEIGHT, SizeTarget, nerv_config, n
 from hypernet.decoders.tubelet import Tubelet
 from hypernet.errors import InvalidSettings
 from hypernet.predictor.files import find_predictor
+from hypernet.predictor.motion import MOTION_STEPS
 from hypernet.preset_names import unknown_preset
 from hypernet.weights import ClipShape
 
@@ -130,7 +131,7 @@ def _predicted(
     summary: str,
     *,
     steps_per_clip: float = 0,
-    motion_steps: int = 12,
+    motion_steps: int = MOTION_STEPS,
     target_psnr_db: float | None = None,
 ) -> Preset:
     return Preset(

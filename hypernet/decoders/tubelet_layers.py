@@ -181,16 +181,11 @@ class _Motion:
         if self._still:
             return
         half = (height // 2, width // 2)
-        self._luma, self._chroma = (
-            [
-                _quarter_points(to_unit(dense_field(part, *size, cell=cell)), factor)
-                for part in parts
-            ]
-            for parts, size, cell, factor in (
-                (torch.split(motion_B4hw, 2, 1), (height, width), MOTION_CELL, 4),
-                (torch.split(motion_B4hw, 2, 1), half, MOTION_CELL // 2, 2),
-            )
-        )
+        parts = torch.split(motion_B4hw, 2, 1)
+        fields = [dense_field(part, height, width) for part in parts]
+        half_fields = [dense_field(part, half[0], half[1], MOTION_CELL // 2) for part in parts]
+        self._luma = [_quarter_points(to_unit(field), 4) for field in fields]
+        self._chroma = [_quarter_points(to_unit(field), 2) for field in half_fields]
         self._luma_start = _quarter_points(identity(height, width).to(motion_B4hw), 4)
         self._chroma_start = _quarter_points(identity(*half).to(motion_B4hw), 2)
 
