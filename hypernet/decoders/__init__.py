@@ -10,12 +10,16 @@ from torch import Tensor
 from hypernet.decoders.base import Decoder, Weights
 from hypernet.decoders.config import config_from_fields, config_to_fields
 from hypernet.decoders.nerv import NervConfig, NervDecoder
+from hypernet.decoders.nerv_plus import NervPlusConfig, NervPlusDecoder
+from hypernet.decoders.srnerv import SrNervConfig, SrNervDecoder
 from hypernet.decoders.tubelet import Tubelet, TubeletConfig
 from hypernet.errors import InvalidStream
 from hypernet.weights import ClipShape
 
 ARCHITECTURES: dict[int, tuple[type[Any], type[Any]]] = {
     NervDecoder.wire_id: (NervDecoder, NervConfig),
+    NervPlusDecoder.wire_id: (NervPlusDecoder, NervPlusConfig),
+    SrNervDecoder.wire_id: (SrNervDecoder, SrNervConfig),
     Tubelet.wire_id: (Tubelet, TubeletConfig),
 }
 

@@ -47,3 +47,13 @@ def upsampling_conv(x_NCHW: Tensor, weight: Tensor, bias: Tensor, stride: int) -
     """Convolution, then pixel shuffle by ``stride`` (no activation)."""
     x_NCHW = F.conv2d(x_NCHW, weight, bias, padding=weight.shape[-1] // 2)
     return F.pixel_shuffle(x_NCHW, stride) if stride > 1 else x_NCHW
+
+
+def depthwise_specs(name: str, channels: int, kernel: int) -> tuple[WeightSpec, WeightSpec]:
+    """Weight and bias of a convolution that keeps its channels apart."""
+    return (
+        WeightSpec(
+            name=f"{name}.weight", shape=(channels, 1, kernel, kernel), init_std=1.0 / kernel
+        ),
+        WeightSpec(name=f"{name}.bias", shape=(channels,), init_std=0.0),
+    )

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.decoders.base import Weights
-from hypernet.decoders.blocks import conv_specs, time_encoding, upsampling_conv
+from hypernet.decoders.blocks import conv_specs, upsampling_conv
+from hypernet.decoders.stem import TimeStem, check_sizes
 from hypernet.weights import ClipShape, WeightSpec
-
-FREQUENCY_BASE = 1.25  # the paper's spacing of the time encoding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,12 +35,13 @@ class NervConfig:
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.strides) + 1:
             raise ValueError("widths must have one entry more than strides")
-        if not all(1 <= value <= 4096 for value in (*self.widths, self.hidden)):
-            raise ValueError("widths must lie in 1..4096")
-        if not all(1 <= stride <= 8 for stride in (*self.strides, self.head_stride)):
-            raise ValueError("strides must lie in 1..8")
-        if self.head_kernel not in (1, 3) or not 1 <= self.frequencies <= 64:
-            raise ValueError("head_kernel must be 1 or 3, frequencies 1..64")
+        check_sizes(
+            frequencies=self.frequencies,
+            widths=(*self.widths, self.hidden),
+            strides=(*self.strides, self.head_stride),
+        )
+        if self.head_kernel not in (1, 3):
+            raise ValueError("head_kernel must be 1 or 3")
 
     @property
     def scale(self) -> int:
@@ -59,25 +59,18 @@ class NervDecoder:
     def __init__(self, config: NervConfig, clip: ClipShape) -> None:
         self.config = config
         self.clip = clip
-        self._stem_height = math.ceil(clip.height / config.scale)
-        self._stem_width = math.ceil(clip.width / config.scale)
+        self._stem = TimeStem(
+            frequencies=config.frequencies,
+            hidden=config.hidden,
+            channels=config.widths[0],
+            height=math.ceil(clip.height / config.scale),
+            width=math.ceil(clip.width / config.scale),
+        )
 
     def weight_specs(self) -> tuple[WeightSpec, ...]:
         """Stem, stages and head, in that order; see :class:`Decoder`."""
         c = self.config
-        cells = c.widths[0] * self._stem_height * self._stem_width
-        specs = [
-            WeightSpec(
-                name="stem.hidden.weight",
-                shape=(c.hidden, 2 * c.frequencies),
-                init_std=1.5 / math.sqrt(c.frequencies),
-            ),
-            WeightSpec(name="stem.hidden.bias", shape=(c.hidden,), init_std=0.0),
-            WeightSpec(
-                name="stem.grid.weight", shape=(cells, c.hidden), init_std=1.5 / math.sqrt(c.hidden)
-            ),
-            WeightSpec(name="stem.grid.bias", shape=(cells,), init_std=0.0),
-        ]
+        specs = self._stem.specs()
         for i, stride in enumerate(c.strides):
             specs += conv_specs(f"stage{i}", c.widths[i + 1] * stride**2, c.widths[i], 3)
         specs += conv_specs("head", 3 * c.head_stride**2, c.widths[-1], c.head_kernel, gain=0.1)
@@ -86,12 +79,7 @@ class NervDecoder:
     def render(self, weights: Weights, times_N: Tensor) -> Tensor:
         """``frames_NCHW``; see :class:`Decoder`."""
         c = self.config
-        encoding = time_encoding(times_N, self.clip.frames, c.frequencies, FREQUENCY_BASE)
-        hidden = F.gelu(
-            F.linear(encoding, weights["stem.hidden.weight"], weights["stem.hidden.bias"])
-        )
-        x = F.linear(hidden, weights["stem.grid.weight"], weights["stem.grid.bias"])
-        x = F.gelu(x.view(-1, c.widths[0], self._stem_height, self._stem_width))
+        x = self._stem.render(weights, times_N, self.clip.frames)
         for i, stride in enumerate(c.strides):
             weight, bias = weights[f"stage{i}.weight"], weights[f"stage{i}.bias"]
             x = F.gelu(upsampling_conv(x, weight, bias, stride))
@@ -105,8 +93,7 @@ class NervDecoder:
     def multiply_adds_per_pixel(self) -> float:
         """Counted over stem, stages and head; see :class:`Decoder`."""
         c = self.config
-        cells = self._stem_height * self._stem_width
-        total = c.hidden * (2 * c.frequencies + c.widths[0] * cells)
+        cells, total = self._stem.cells, self._stem.multiply_adds()
         for i, stride in enumerate(c.strides):
             total += 9 * c.widths[i] * c.widths[i + 1] * stride**2 * cells
             cells *= stride**2
@@ -116,7 +103,7 @@ class NervDecoder:
     def activation_bytes(self) -> int:
         """Set by the widest layer; see :class:`Decoder`."""
         c = self.config
-        cells = self._stem_height * self._stem_width
+        cells = self._stem.cells
         largest = c.widths[0] * cells
         for width, stride in zip(c.widths[1:], c.strides, strict=True):
             cells *= stride**2

@@ -7,6 +7,8 @@ import torch
 from hypernet.decoders import Decoder, Weights, build_decoder, config_to_fields
 from hypernet.decoders.config import DecoderConfig
 from hypernet.decoders.nerv import NervConfig, NervDecoder
+from hypernet.decoders.nerv_plus import NervPlusConfig, NervPlusDecoder
+from hypernet.decoders.srnerv import SrNervConfig, SrNervDecoder
 from hypernet.decoders.tubelet import Tubelet, TubeletConfig
 from hypernet.predictor.initial_kernels import initial_base
 from hypernet.weights import ClipShape
@@ -18,6 +20,12 @@ CONFIGS: dict[int, DecoderConfig] = {
         frequencies=4, hidden=6, widths=(7, 5, 3), strides=(2, 3), head_kernel=3, head_stride=2
     ),
     Tubelet.wire_id: _TUBELET,
+    NervPlusDecoder.wire_id: NervPlusConfig(
+        frequencies=4, hidden=6, widths=(7, 5, 3), strides=(2, 3), head_kernel=3, head_stride=2
+    ),
+    SrNervDecoder.wire_id: SrNervConfig(
+        frequencies=4, hidden=6, width=5, mixer_width=9, kernel=3, scales=2, head_stride=3
+    ),
 }
 
 
