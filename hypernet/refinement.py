@@ -19,7 +19,12 @@ from hypernet.bitstream.steps import step_size
 from hypernet.decoders.decode_file import DecodeFile
 from hypernet.decoders.grid_costs import GridCosts
 from hypernet.decoders.spectrum import CLIP_FRAMES
-from hypernet.decoders.tubelet_layers import ClipRenderer, ClipWeights, whole_cells
+from hypernet.decoders.tubelet_layers import (
+    ClipRenderer,
+    ClipWeights,
+    painted_planes,
+    whole_cells,
+)
 from hypernet.predictor.predictor import PredictedClip
 from hypernet.predictor.weight_predictor import distortion_weight
 
@@ -116,13 +121,17 @@ class _Clip:
         """Render a grid of integers and see what it is worth."""
         grid = grid_BCHW.clone().requires_grad_()
         times = torch.arange(len(self._frames), dtype=torch.float32, device=self.device)
-        clip = ClipRenderer(self._base, replace(self._weights, grid=grid * self._step))
+        weights = replace(self._weights, grid=grid * self._step)
+        painted = painted_planes(self._base, weights)
+        luma, chroma = (planes.detach().requires_grad_() for planes in painted)
+        clip = ClipRenderer(self._base, weights, (luma, chroma))
         error = torch.zeros((), device=self.device)
         # One frame after the other: all at once would keep every layer of every frame.
         for time_1, frame in zip(torch.split(times, 1), self._frames, strict=True):
-            part = (clip.frames(time_1)[0, 0].clamp(0, 1) - frame).square().sum()
-            torch.autograd.backward(part, retain_graph=True)
+            part = (clip.frames(time_1[None])[0, 0].clamp(0, 1) - frame).square().sum()
+            torch.autograd.backward(part)
             error = error + part.detach()
+        torch.autograd.backward(painted, (luma.grad, chroma.grad))
         if grid.grad is None:
             raise ValueError("a clip has no frames")
         cost = self._error_price * float(error) + self._costs.bits(grid_BCHW)

@@ -49,7 +49,7 @@ class Decoder(Protocol):
         ...
 
     def multiply_adds_per_pixel(self) -> float:
-        """Multiply-accumulate operations per output pixel when one frame is rendered."""
+        """Multiply-accumulate operations per output pixel when the whole clip is rendered."""
         ...
 
     def activation_bytes(self) -> int:

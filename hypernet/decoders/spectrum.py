@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,23 @@ _CHROMA_RANK = 4.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SpectrumPart:
+    """Channels of one temporal pattern in one plane.
+
+    Attributes:
+        time: number of the temporal pattern.
+        plane: 0 is luma, 1 and 2 are the colour differences.
+        channels: of the grid, ``(n,)``.
+        patterns: spatial patterns of the channels, ``(n,)``.
+    """
+
+    time: int
+    plane: int
+    channels: Tensor
+    patterns: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Spectrum:
     """Places of the channels in the dense spectrum of a cell.
 
@@ -33,12 +51,14 @@ class Spectrum:
 
     Attributes:
         index: ``(channels,)``, place of each channel in the flat dense spectrum.
+        parts: channels that share a temporal pattern and a plane, with their spatial patterns.
         luma_frequencies: ``(luma_patterns, 2)``, vertical and horizontal.
         chroma_frequencies: ``(chroma_patterns, 2)``.
         means: the three channels that are constant over the cell and over time.
     """
 
     index: Tensor
+    parts: tuple[SpectrumPart, ...]
     luma_frequencies: Tensor
     chroma_frequencies: Tensor
     means: tuple[int, int, int]
@@ -57,13 +77,6 @@ class Spectrum:
     def patterns(self) -> int:
         """Spatial patterns of all three planes."""
         return self.luma_patterns + 2 * self.chroma_patterns
-
-    def scatter(self, grid_BCHW: Tensor) -> Tensor:
-        """Dense spectrum ``(B, 8, patterns, H, W)`` of the channels that are sent."""
-        batch, _, height, width = grid_BCHW.shape
-        dense = grid_BCHW.new_zeros(batch, CLIP_FRAMES * self.patterns, height, width)
-        dense = dense.index_copy(1, self.index.to(grid_BCHW.device), grid_BCHW)
-        return torch.unflatten(dense, 1, (CLIP_FRAMES, self.patterns))
 
     def gather(self, dense_BKSHW: Tensor) -> Tensor:
         """The channels that are sent: ``(B, channels, H, W)``."""
@@ -90,21 +103,32 @@ def _make_spectrum(channels: int) -> Spectrum:
     luma = _frequencies(kept, chroma=False)
     chroma = _frequencies(kept, chroma=True)
     total = len(luma) + 2 * len(chroma)
-    places: list[int] = []
-    for pattern in kept:
-        frequency = (pattern.vertical, pattern.horizontal)
-        if pattern.plane == 0:
-            place = luma.index(frequency)
-        else:
-            place = len(luma) + (pattern.plane - 1) * len(chroma) + chroma.index(frequency)
-        places.append(pattern.time * total + place)
+    spatial = [(chroma if p.plane else luma).index((p.vertical, p.horizontal)) for p in kept]
+    starts = (0, len(luma), len(luma) + len(chroma))
+    places = [
+        p.time * total + starts[p.plane] + place for p, place in zip(kept, spatial, strict=True)
+    ]
     means = [i for i, p in enumerate(kept) if p.time == p.vertical == p.horizontal == 0]
     return Spectrum(
         index=torch.tensor(places),
+        parts=tuple(_parts(kept, spatial)),
         luma_frequencies=torch.tensor(luma),
         chroma_frequencies=torch.tensor(chroma),
         means=(means[0], means[1], means[2]),
     )
+
+
+def _parts(kept: list[_Pattern], spatial: list[int]) -> Iterator[SpectrumPart]:
+    for plane in range(3):
+        for time in range(CLIP_FRAMES):
+            channels = [i for i, p in enumerate(kept) if (p.plane, p.time) == (plane, time)]
+            if channels:
+                yield SpectrumPart(
+                    time=time,
+                    plane=plane,
+                    channels=torch.tensor(channels),
+                    patterns=torch.tensor([spatial[i] for i in channels]),
+                )
 
 
 def cosines(size: int) -> Tensor:

@@ -157,25 +157,25 @@ class Tubelet:
         )
         clip = ClipRenderer(self._base, batch)
         height, width = self.clip.height, self.clip.width
-        return lambda times_N: clip.frames(times_N)[0, ..., :height, :width].clamp(0.0, 1.0)
+        return lambda times_N: clip.frames(times_N[None])[0, ..., :height, :width].clamp(0.0, 1.0)
 
     def multiply_adds_per_pixel(self) -> float:
-        """Convolutions and matrix products of one frame; sampling adds fewer than ten a pixel."""
+        """Convolutions and matrix products; sampling adds fewer than ten a pixel."""
         height, width = self.clip.height, self.clip.width
         shapes = {name: math.prod(shape) for name, shape in base_shapes(self.config).items()}
-        per_cell = (
-            CLIP_FRAMES * spectrum(self.config.grid_channels).patterns
-            + shapes["luma"]
-            + 2 * shapes["chroma"]
-            + GRID_CELL * (shapes["restore_in.weight"] + shapes["restore_out.weight"])
+        painted = sum(
+            len(part.channels) * (CHROMA_CELL if part.plane else GRID_CELL) ** 2
+            for part in spectrum(self.config.grid_channels).parts
         )
+        mixed = shapes["time"] * (GRID_CELL**2 + 2 * CHROMA_CELL**2)
+        restored = GRID_CELL * (shapes["restore_in.weight"] + shapes["restore_out.weight"])
         gains = math.prod(tile_size(height, width)) * shapes["gains.weight"]
         cells = math.prod(grid_size(height, width))
-        total = cells * per_cell + gains + shapes["time"] + self._field_multiply_adds()
-        return total / (height * width)
+        per_clip = cells * (painted + mixed) + gains + self._field_multiply_adds()
+        return (per_clip / self.clip.frames + cells * restored) / (height * width)
 
     def _field_multiply_adds(self) -> int:
-        """Of the fields that move luma and colour, evenly and bent; made once per clip."""
+        """Of the fields that move luma and colour, evenly and bent."""
         rows, columns = field_size(self.clip.height, self.clip.width)
         height, width = (n * GRID_CELL for n in grid_size(self.clip.height, self.clip.width))
         return sum(
@@ -183,7 +183,7 @@ class Tubelet:
         )
 
     def activation_bytes(self) -> int:
-        """Upper bound for one frame: about 24 float32 values per padded pixel, and the spectrum."""
+        """Upper bound for one frame: about 24 float32 values per padded pixel, and the paintings."""
         cells = math.prod(tile_size(self.clip.height, self.clip.width)) * TILE_CELLS**2
-        dense = 2 * CLIP_FRAMES * spectrum(self.config.grid_channels).patterns
-        return cells * 4 * (24 * GRID_CELL**2 + dense)
+        painted = 4 * CLIP_FRAMES * (GRID_CELL**2 + 2 * CHROMA_CELL**2)
+        return cells * 4 * (24 * GRID_CELL**2 + painted)

@@ -13,7 +13,6 @@ from hypernet.decoders.spectrum import (
     CHROMA_CELL,
     CLIP_FRAMES,
     GRID_CELL,
-    Spectrum,
     colour_matrix,
     spectrum,
 )
@@ -97,33 +96,80 @@ def departure_point(weights: ClipWeights) -> tuple[Tensor, Tensor] | None:
     )
 
 
+Planes = tuple[Tensor, Tensor]
+"""Luma ``(..., 1, H, W)`` and two colour differences ``(..., 2, H/2, W/2)``."""
+
+
+def painted_planes(base: Mapping[str, Tensor], weights: ClipWeights) -> Planes:
+    """The first layer: all 8 frames of each clip before they are moved, ``(B, 8, ...)``.
+
+    Patterns are painted before they are mixed in time: the few spatial patterns of each temporal
+    one are fewer than those of a frame, and frames are many.
+    """
+    height, width = _picture_size(weights.grid)
+    painted = [
+        _painted(base["luma" if plane == 0 else "chroma"], weights.grid, plane)
+        for plane in range(3)
+    ]
+    luma, *chroma = (
+        torch.unflatten(torch.matmul(base["time"], plane.flatten(2)), 2, plane.shape[2:])
+        for plane in painted
+    )
+    planes = (
+        _pixels(luma, GRID_CELL).view(-1, CLIP_FRAMES, 1, height, width),
+        torch.stack([_pixels(plane, CHROMA_CELL) for plane in chroma], 2),
+    )
+    start = departure_point(weights)
+    if start is None:
+        return planes
+    return planes[0].add_(start[0][:, None]), planes[1].add_(start[1][:, None])
+
+
+def _painted(kernel_PS: Tensor, grid_BCHW: Tensor, plane: int) -> Tensor:
+    """Cells of one plane for each temporal pattern: ``(B, 8, rows, columns, pixels)``."""
+    batch, channels, rows, columns = grid_BCHW.shape
+    kernel_PS = kernel_PS * KERNEL_SCALE
+    cells: list[Tensor] = [kernel_PS.new_zeros(())] * CLIP_FRAMES
+    for part in spectrum(channels).parts:
+        if part.plane == plane:
+            values = grid_BCHW[:, part.channels].flatten(2).transpose(1, 2)
+            cells[part.time] = torch.matmul(values, kernel_PS[:, part.patterns].T)
+    size = (batch, rows * columns, len(kernel_PS))
+    return torch.stack([cell.expand(size) for cell in cells], 1).unflatten(2, (rows, columns))
+
+
+def _pixels(cells_BTHWP: Tensor, side: int) -> Tensor:
+    """Square cells as pictures ``(B, T, H * side, W * side)``."""
+    rows, columns = cells_BTHWP.shape[2:4]
+    pixels = torch.unflatten(cells_BTHWP, 4, (side, side)).transpose(3, 4)
+    return pixels.reshape(*cells_BTHWP.shape[:2], rows * side, columns * side)
+
+
 class ClipRenderer:
     """Renders frames of a batch of clips; what the frames of a clip share is made once.
 
     Args:
         base: the shipped kernels.
         weights: of the clips.
+        planes: what ``painted_planes`` makes of them, if that is known.
     """
 
-    def __init__(self, base: Mapping[str, Tensor], weights: ClipWeights) -> None:
+    def __init__(
+        self, base: Mapping[str, Tensor], weights: ClipWeights, planes: Planes | None = None
+    ) -> None:
         self._base = base
-        self._patterns = spectrum(weights.grid.shape[1])
-        self._spectrum = self._patterns.scatter(weights.grid)
-        self._start = departure_point(weights)
+        self._planes = painted_planes(base, weights) if planes is None else planes
         self._motion = _Motion(weights.motion[:, :4], *_picture_size(weights.grid))
         self._gain, self._shift = _gains(base, weights.tiles, *_picture_size(weights.grid))
 
-    def frames(self, times_N: Tensor) -> Tensor:
-        """``(B, N, 3, H, W)`` RGB, not clamped, at times in ``[0, CLIP_FRAMES)``."""
-        mixed = _mixed(self._spectrum, self._base["time"], times_N)
-        luma, chroma = _paint(self._base, mixed, self._patterns)
-        if self._start is not None:
-            luma, chroma = (
-                (torch.unflatten(plane, 0, (-1, len(times_N))) + start[:, None]).flatten(0, 1)
-                for plane, start in zip((luma, chroma), self._start, strict=True)
-            )
-        planes = self._motion.planes(luma, chroma, times_N)
-        return torch.unflatten(self._restored(planes, len(times_N)), 0, (-1, len(times_N)))
+    def frames(self, times_BN: Tensor) -> Tensor:
+        """``(B, N, 3, H, W)`` RGB, not clamped, at times in ``[0, CLIP_FRAMES)`` of each clip.
+
+        Times ``(1, N)`` are those of all clips.
+        """
+        luma, chroma = (_at(planes, times_BN) for planes in self._planes)
+        planes = self._motion.planes(luma, chroma, times_BN)
+        return torch.unflatten(self._restored(planes, times_BN.shape[1]), 0, (len(luma), -1))
 
     def _restored(self, planes_BCHW: Tensor, times: int) -> Tensor:
         """The last two layers: quarter-size planes to RGB ``(B * N, 3, H, W)``."""
@@ -139,35 +185,17 @@ def _picture_size(grid_BCHW: Tensor) -> tuple[int, int]:
     return grid_BCHW.shape[-2] * GRID_CELL, grid_BCHW.shape[-1] * GRID_CELL
 
 
-def _mixed(dense_BKSHW: Tensor, time_TK: Tensor, times_N: Tensor) -> Tensor:
-    """The spectrum at given times: ``(B * N, patterns, rows, columns)``."""
-    mix = time_kernel(time_TK, times_N)
-    return torch.matmul(mix, dense_BKSHW.flatten(2)).view(-1, *dense_BKSHW.shape[2:])
-
-
-def _paint(
-    base: Mapping[str, Tensor], mixed_BSHW: Tensor, patterns: Spectrum
-) -> tuple[Tensor, Tensor]:
-    """The first layer: luma ``(B, 1, H, W)`` and colour differences ``(B, 2, H/2, W/2)``."""
-    sizes = (patterns.luma_patterns, 2 * patterns.chroma_patterns)
-    luma, chroma = torch.split_with_sizes(mixed_BSHW, sizes, 1)
-    chroma = torch.unflatten(chroma, 1, (2, -1)).flatten(0, 1)
-    painted = _painted(chroma, base["chroma"], CHROMA_CELL)
-    return _painted(luma, base["luma"], GRID_CELL)[:, None], torch.unflatten(painted, 0, (-1, 2))
-
-
-def _painted(spectrum_BSHW: Tensor, kernel_PS: Tensor, cell: int) -> Tensor:
-    """A transposed convolution whose stride is its size: ``(B, H * cell, W * cell)``."""
-    batch, _, rows, columns = spectrum_BSHW.shape
-    cells = torch.matmul(spectrum_BSHW.flatten(2).transpose(1, 2), kernel_PS.T * KERNEL_SCALE)
-    pixels = cells.view(batch, rows, columns, cell, cell).transpose(2, 3)
-    return pixels.reshape(batch, rows * cell, columns * cell)
-
-
-def time_kernel(time_TK: Tensor, times_N: Tensor) -> Tensor:
-    """Temporal patterns at given times ``(N, 8)``, linear between frames."""
-    knots = torch.arange(CLIP_FRAMES, device=times_N.device)
-    return (1 - (times_N[:, None] - knots).abs()).clamp(min=0) @ time_TK
+def _at(planes_BTCHW: Tensor, times_BN: Tensor) -> Tensor:
+    """Pictures at given times, linear between frames: ``(B, N, C, H, W)``."""
+    whole = times_BN.long()
+    if torch.equal(whole.to(times_BN), times_BN):
+        if len(whole) == 1:
+            return planes_BTCHW[:, whole[0]]
+        return planes_BTCHW[torch.arange(len(whole), device=whole.device)[:, None], whole]
+    knots = torch.arange(CLIP_FRAMES, device=times_BN.device)
+    share = (1 - (times_BN[..., None] - knots).abs()).clamp(min=0)
+    mixed = torch.matmul(share, planes_BTCHW.flatten(2))
+    return torch.unflatten(mixed, 2, planes_BTCHW.shape[2:])
 
 
 class _Motion:
@@ -189,14 +217,17 @@ class _Motion:
         self._luma_start = _quarter_points(identity(height, width).to(motion_B4hw), 4)
         self._chroma_start = _quarter_points(identity(*half).to(motion_B4hw), 2)
 
-    def planes(self, luma: Tensor, chroma: Tensor, times_N: Tensor) -> Tensor:
+    def planes(self, luma_BNCHW: Tensor, chroma_BNCHW: Tensor, times_BN: Tensor) -> Tensor:
         """``(B * N, 24, H/4, W/4)``."""
+        luma, chroma = luma_BNCHW.flatten(0, 1), chroma_BNCHW.flatten(0, 1)
         if self._still:
             return torch.cat((F.pixel_unshuffle(luma, 4), F.pixel_unshuffle(chroma, 2)), 1)
-        phase = clip_phase(times_N).view(-1, 1, 1, 1)
+        phase = clip_phase(times_BN)[..., None, None, None]
         points, half_points = (
             # What moves right is found to the left.
-            (start - phase * evenly[:, None]).addcmul(-phase.square(), bent[:, None])
+            start.addcmul(phase, evenly[:, None], value=-1).addcmul_(
+                phase.square(), bent[:, None], value=-1
+            )
             for start, (evenly, bent) in (
                 (self._luma_start, self._luma),
                 (self._chroma_start, self._chroma),
@@ -251,7 +282,7 @@ def render_clips(base: Mapping[str, Tensor], weights: ClipWeights, times_N: Tens
         weights: of the clips.
         times_N: frame positions in ``[0, CLIP_FRAMES)``.
     """
-    return ClipRenderer(base, weights).frames(times_N)
+    return ClipRenderer(base, weights).frames(times_N[None])
 
 
 def whole_cells(frames: Tensor) -> Tensor:

@@ -89,8 +89,8 @@ def test_multiply_adds_are_counted_right(wire_id: int, size: tuple[int, int]) ->
     height, width = size
     decoder = sample_decoder(wire_id, ClipShape(frames=5, height=height, width=width))
     with FlopCounterMode(display=False) as counter:
-        decoder.render(random_weights(decoder), torch.zeros(1))
-    counted = counter.get_total_flops() / 2 / (height * width)
+        decoder.render(random_weights(decoder), torch.arange(5.0))
+    counted = counter.get_total_flops() / 2 / (5 * height * width)
     assert decoder.multiply_adds_per_pixel() == pytest.approx(counted)
 
 

@@ -24,12 +24,14 @@ def test_spatial_patterns_are_orthonormal() -> None:
 
 
 @pytest.mark.parametrize("channels", [8, 64, 784])
-def test_what_is_scattered_is_gathered(channels: int) -> None:
+def test_parts_hold_every_channel_once_where_the_dense_spectrum_has_it(channels: int) -> None:
     patterns = spectrum(channels)
-    grid = torch.randn(2, channels, 3, 4)
-    dense = patterns.scatter(grid)
-    assert dense.shape == (2, 8, patterns.patterns, 3, 4)
-    assert int(dense.count_nonzero()) == grid.numel()
+    grid = torch.arange(1, channels + 1).view(1, channels, 1, 1).float()
+    dense = torch.zeros(1, 8, patterns.patterns, 1, 1)
+    starts = (0, patterns.luma_patterns, patterns.luma_patterns + patterns.chroma_patterns)
+    for part in patterns.parts:
+        dense[:, part.time, starts[part.plane] + part.patterns] = grid[:, part.channels]
+    assert int(dense.count_nonzero()) == channels
     assert torch.equal(patterns.gather(dense), grid)
 
 
