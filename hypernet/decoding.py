@@ -2,178 +2,56 @@
 
 from __future__ import annotations
 
-import bisect
-import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from hypernet.bitstream.header import NO_DECODE_FILE, StreamHeader
-from hypernet.bitstream.limits import DEFAULT_LIMITS, Limits, check_limit
+from hypernet.bitstream.header import StreamHeader
+from hypernet.bitstream.limits import DEFAULT_LIMITS, Limits
 from hypernet.bitstream.reader import StreamReader
 from hypernet.bitstream.segment import (
-    TABLE_CODING,
-    ClipSymbols,
-    WeightCoding,
     decode_segment,
     read_segment_timing,
 )
 from hypernet.bitstream.sources import ByteSource, FileSource, HttpSource
-from hypernet.decoders import Decoder, build_decoder, config_to_fields
-from hypernet.decoders.coding_order import Step, nearest_frame
-from hypernet.decoders.decode_file import DecodeFile, find_decode_file
-from hypernet.decoders.learned_coding import LearnedCoding
 from hypernet.errors import InvalidStream
-from hypernet.quantization import dequantize
+from hypernet.rendering import Renderer
+from hypernet.segment_decoder import SegmentDecoder, clip_places
 from hypernet.video.colour import Colour
 from hypernet.video.probe import VideoInfo
 from hypernet.video.reader import Frame
-from hypernet.weights import ClipShape, WeightSpec
-
-BATCH_BYTES = 256 << 20  # activations rendered at once
-MAX_ACTIVATION_BYTES = 8 << 30  # of one frame; a stream that needs more is refused
 
 
-class SegmentDecoder:
-    """Decodes the segments of one stream; everything it knows comes from the header.
-
-    Args:
-        header: the stream's header.
-        limits: bounds on what is decoded.
-        device: where frames are rendered.
+def segment_frames(
+    segments: SegmentDecoder, payload: bytes, start: int = 0, stop: int | None = None
+) -> Iterator[Frame]:
+    """Frames ``start <= n < stop`` of a segment; only the clips that hold them are decoded.
 
     Raises:
-        InvalidStream: unknown decoder, or one that needs more memory than is allowed.
-        MissingDecodeFile: the stream needs one that is not installed.
+        InvalidStream: the payload is damaged.
     """
-
-    def __init__(
-        self,
-        header: StreamHeader,
-        limits: Limits = DEFAULT_LIMITS,
-        device: torch.device | None = None,
-    ) -> None:
-        self.header, self.limits = header, limits
-        self.device = device or torch.device("cpu")
-        self.coding: WeightCoding = TABLE_CODING
-        self._base: dict[str, Tensor] | None = None
-        if header.decode_file != NO_DECODE_FILE:
-            decode_file = _fitting_decode_file(header)
-            self.coding = LearnedCoding(decode_file.prior)
-            self._base = {n: value.to(self.device) for n, value in decode_file.base.items()}
-        self.decoder_of(1)
-
-    def decoder_of(self, num_frames: int) -> Decoder:
-        """The decoder of a clip with that many frames."""
-        shape = ClipShape(frames=num_frames, height=self.header.height, width=self.header.width)
-        header = self.header
-        try:
-            decoder = build_decoder(header.decoder, header.decoder_config, shape, self._base)
-        except TypeError as error:
-            raise InvalidStream(f"decoder {header.decoder} has no decode file") from error
-        check_limit(
-            "the memory to render one frame", decoder.activation_bytes(), MAX_ACTIVATION_BYTES
-        )
-        return decoder
-
-    def specs_of(self, num_frames: int) -> tuple[WeightSpec, ...]:
-        """What is sent for a clip with that many frames."""
-        return self.decoder_of(num_frames).weight_specs()
-
-    def frames(self, payload: bytes, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Frames ``start <= n < stop`` of a segment; only the clips that hold them are decoded.
-
-        Raises:
-            InvalidStream: the payload is damaged.
-        """
-        timing = read_segment_timing(payload, self.limits)
-        clip_starts = [0, *accumulate(timing.clip_frames)]
-        stop = min(clip_starts[-1], clip_starts[-1] if stop is None else stop)
-        if start >= stop:
-            return
-        first = bisect.bisect_right(clip_starts, start) - 1
-        last = bisect.bisect_left(clip_starts, stop)
-        segment = decode_segment(
-            payload, self.specs_of, self.limits, clips=range(first, last), coding=self.coding
-        )
-        renderer = Renderer(self, segment.clips)
-        for clip in range(first, last):
-            offset = clip_starts[clip]
-            times = range(max(start, offset), min(stop, clip_starts[clip + 1]))
-            pictures = renderer.pictures(clip, [n - offset for n in times])
-            for n, rgb_HWC in zip(times, pictures, strict=True):
-                yield Frame(pts=segment.pts[n], rgb_HWC=rgb_HWC)
-
-
-class Renderer:
-    """Frames of the decoded clips of one segment; nearest frames of reference clips are kept."""
-
-    def __init__(self, decoders: SegmentDecoder, clips: Sequence[ClipSymbols]) -> None:
-        self._decoders, self._clips = decoders, clips
-        self._nearest: dict[tuple[int, int], Tensor] = {}
-        self._bound = functools.lru_cache(maxsize=2)(self._bind)
-
-    def pictures(self, number: int, times: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
-        """8-bit frames of a clip at the given times."""
-        for frames_NCHW in self._rendered(number, times):
-            yield from to_uint8(frames_NCHW).numpy()
-
-    def rendered(self, number: int) -> Tensor:
-        """All frames of a clip, ``(T, 3, H, W)`` in [0, 1]."""
-        return torch.cat(list(self._rendered(number, range(self._clips[number].num_frames))))
-
-    def _rendered(self, number: int, times: Sequence[int]) -> Iterator[Tensor]:
-        device = self._decoders.device
-        decoder = self._decoders.decoder_of(self._clips[number].num_frames)
-        render = self._bound(number)
-        # On a CPU, what lies between two layers of one frame just fits into the cache.
-        fitting = 1 if device.type == "cpu" else BATCH_BYTES // decoder.activation_bytes()
-        all_times = torch.tensor(times, dtype=torch.float32, device=device)
-        for times_N in torch.split(all_times, max(1, min(8, fitting))):
-            with torch.inference_mode():
-                frames_NCHW = render(times_N)
-            yield frames_NCHW
-
-    def _bind(self, number: int) -> Callable[[Tensor], Tensor]:
-        """The network of a clip; the last two are kept, as neighbours ask for each other."""
-        clip = self._clips[number]
-        decoder = self._decoders.decoder_of(clip.num_frames)
-        weights = dequantize(
-            decoder.weight_specs(), clip.symbols, clip.step_indices, self._decoders.device
-        )
-        if decoder.departs_from_reference and clip.reference is not None:
-            weights["reference"] = self.nearest(Step(clip=number, reference=clip.reference))
-        with torch.inference_mode():
-            return decoder.bind(weights)
-
-    def nearest(self, step: Step) -> Tensor:
-        """What a clip departs from: the frame of its reference clip that is next to it.
-
-        Raises:
-            ValueError: the step has no reference.
-        """
-        if step.reference is None:
-            raise ValueError(f"clip {step.clip} has no reference")
-        frame, _ = nearest_frame(step, self._clips[step.reference].num_frames)
-        key = (step.reference, frame)
-        if key not in self._nearest:
-            (rendered,) = self._rendered(step.reference, [frame])
-            self._nearest[key] = rendered[0]
-        return self._nearest[key]
-
-
-def _fitting_decode_file(header: StreamHeader) -> DecodeFile:
-    found = find_decode_file(header.decode_file.hex())
-    if config_to_fields(found.config) != header.decoder_config:
-        raise InvalidStream("the stream and its decode file disagree about the decoder's sizes")
-    return found
+    timing = read_segment_timing(payload, segments.limits)
+    stop = min(len(timing.pts), len(timing.pts) if stop is None else stop)
+    places = clip_places(timing.clip_frames, range(start, stop))
+    if not places:
+        return
+    segment = decode_segment(
+        payload,
+        segments.specs_of,
+        segments.limits,
+        clips={clip for clip, _ in places},
+        coding=segments.coding,
+    )
+    renderer = Renderer(segments, segment.clips)
+    pts = iter(segment.pts[start:stop])
+    for clip, group in itertools.groupby(places, key=itemgetter(0)):
+        for rgb_HWC in renderer.pictures(clip, [time for _, time in group]):
+            yield Frame(pts=next(pts), rgb_HWC=rgb_HWC)
 
 
 class NrvStream:
@@ -207,8 +85,11 @@ class NrvStream:
             entry = self.reader.index.segments[number]
             end = min(stop, entry.first_frame + entry.num_frames)
             count = 0
-            for frame in self.segments.frames(
-                self.reader.segment(number), start - entry.first_frame, end - entry.first_frame
+            for frame in segment_frames(
+                self.segments,
+                self.reader.segment(number),
+                start - entry.first_frame,
+                end - entry.first_frame,
             ):
                 count += 1
                 yield frame
@@ -261,12 +142,6 @@ def open_stream(
         return
     with FileSource(Path(path)) as source:
         yield NrvStream(source, limits, device)
-
-
-def to_uint8(frames_NCHW: Tensor) -> Tensor:
-    """RGB in [0, 1] as ``frames_NHWC`` uint8 on the CPU, out-of-range values clipped."""
-    pixels = frames_NCHW.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).contiguous().cpu()
 
 
 def info_of(header: StreamHeader, *, has_audio: bool) -> VideoInfo:

@@ -14,7 +14,6 @@ from torch import Tensor
 from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
 from hypernet.decoders.coding_order import Step, coding_order, nearest_frame
 from hypernet.decoders.spectrum import CLIP_FRAMES
-from hypernet.decoding import Renderer, SegmentDecoder
 from hypernet.errors import Cancelled
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB
 from hypernet.fitting import FitProgress
@@ -22,6 +21,8 @@ from hypernet.predictor.files import PredictorFile
 from hypernet.predictor.predictor import PredictedClip, Predictor, load_predictor
 from hypernet.quality_search import MAX_TRIALS, Trial, reach_psnr
 from hypernet.refinement import ClipContext, refine_clip
+from hypernet.rendering import Renderer
+from hypernet.segment_decoder import SegmentDecoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

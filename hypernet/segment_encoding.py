@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
 from hypernet.bitstream.segment import encode_segment as code_segment
 from hypernet.decoders.spectrum import CLIP_FRAMES
-from hypernet.decoding import SegmentDecoder
+from hypernet.decoding import segment_frames
 from hypernet.errors import EncodeFailed, UnreadableVideo
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB, PsnrAccumulator
 from hypernet.fitting import BATCH_FRAMES, FitProgress, FitSettings, fit
@@ -24,6 +24,7 @@ from hypernet.predictor.files import find_predictor
 from hypernet.presets import find_preset, rate_weight
 from hypernet.quality_search import MAX_TRIALS
 from hypernet.result import EncodedSegment
+from hypernet.segment_decoder import SegmentDecoder
 from hypernet.video.reader import Frame
 from hypernet.video.segments import SegmentRange
 
@@ -159,7 +160,7 @@ def _verified(
 ) -> EncodedSegment:
     """Decode the bytes with a fresh decoder and measure what comes out."""
     quality, decode_seconds = PsnrAccumulator(), 0.0
-    decoded = SegmentDecoder(plan.header()).frames(payload)
+    decoded = segment_frames(SegmentDecoder(plan.header()), payload)
     for pts, rgb_HWC in zip(frames.pts, frames.frames_THWC, strict=True):
         before = time.monotonic()
         other = next(decoded, None)

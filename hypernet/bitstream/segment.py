@@ -78,6 +78,8 @@ class TableCoding:
 TABLE_CODING = TableCoding()
 MAX_PTS = 1 << 61
 MAX_REFINEMENT_STEPS = (1 << 32) - 1
+MAX_CHAIN = 128
+"""Clips that have to be decoded for one, itself included."""
 VALUES_PER_BYTE = 1 << 16
 """No table codes more values in a byte, so a payload that is shorter cannot be honest."""
 
@@ -314,19 +316,22 @@ def _coding_order(references: Sequence[int | None], clips: Iterable[int]) -> lis
     """These clips and all they need, references first.
 
     Raises:
-        InvalidStream: clips refer to each other in a circle.
+        InvalidStream: clips refer to each other in a circle, or in too long a chain.
     """
-    order: dict[int, None] = {}
+    depths: dict[int, int] = {}
     for number in clips:
         chain: dict[int, None] = {}
         current: int | None = number
-        while current is not None and current not in order:
+        while current is not None and current not in depths:
             if current in chain:
                 raise InvalidStream(f"clip {current} needs itself to be decoded")
             chain[current] = None
             current = references[current]
-        order |= dict.fromkeys(reversed(chain))
-    return list(order)
+        below = 0 if current is None else depths[current]
+        depths |= {link: below + i for i, link in enumerate(reversed(chain), start=1)}
+        if depths[number] > MAX_CHAIN:
+            raise InvalidStream(f"clip {number} needs more than {MAX_CHAIN - 1} others")
+    return list(depths)
 
 
 def _check_work(

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from hypernet.decoders.spectrum import (
@@ -118,6 +119,10 @@ class Tubelet:
         self.clip = clip
         self._base = base
 
+    def resized(self, clip: ClipShape) -> Tubelet:
+        """The same decoder for clips of another shape."""
+        return Tubelet(self.config, clip, self._base)
+
     def weight_specs(self) -> tuple[WeightSpec, ...]:
         """Motion, gate, tile vectors, grid."""
         height, width = self.clip.height, self.clip.width
@@ -145,19 +150,34 @@ class Tubelet:
 
     def bind(self, weights: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
         """``render`` for these weights; raises as it does."""
+        batch = self.bind_batch({name: value[None] for name, value in weights.items()})
+        return lambda times_N: batch(times_N[None])[0]
+
+    def bind_batch(
+        self, weights_B: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+    ) -> Callable[[Tensor], Tensor]:
+        """Clips of this shape in one batch: times ``(B, N)`` to ``frames_BNCHW``.
+
+        Args:
+            weights_B: a batch of each weight; all clips have a ``reference`` or none has.
+            dtype: of the convolutions.
+
+        Raises:
+            MissingDecodeFile: the decoder was made without shipped kernels.
+        """
         if self._base is None:
             raise MissingDecodeFile("a tubelet stream needs its decode file to be rendered")
-        reference = weights.get("reference")
-        batch = ClipWeights(
-            motion=weights["motion"][None],
-            gate=weights["gate"][None],
-            tiles=weights["tiles"][None],
-            grid=weights["grid"][None],
-            reference=None if reference is None else whole_cells(reference[None]),
+        reference = weights_B.get("reference")
+        weights = ClipWeights(
+            motion=weights_B["motion"],
+            gate=weights_B["gate"],
+            tiles=weights_B["tiles"],
+            grid=weights_B["grid"],
+            reference=None if reference is None else whole_cells(reference),
         )
-        clip = ClipRenderer(self._base, batch)
+        clips = ClipRenderer(self._base, weights, dtype=dtype)
         height, width = self.clip.height, self.clip.width
-        return lambda times_N: clip.frames(times_N[None])[0, ..., :height, :width].clamp(0.0, 1.0)
+        return lambda times_BN: clips.frames(times_BN)[..., :height, :width].clamp(0.0, 1.0)
 
     def multiply_adds_per_pixel(self) -> float:
         """Convolutions and matrix products; sampling adds fewer than ten a pixel."""
@@ -183,7 +203,7 @@ class Tubelet:
         )
 
     def activation_bytes(self) -> int:
-        """Upper bound for one frame: about 24 float32 values per padded pixel, and the paintings."""
+        """Upper bound for one frame: 24 float32 values per padded pixel, and the paintings."""
         cells = math.prod(tile_size(self.clip.height, self.clip.width)) * TILE_CELLS**2
         painted = 4 * CLIP_FRAMES * (GRID_CELL**2 + 2 * CHROMA_CELL**2)
         return cells * 4 * (24 * GRID_CELL**2 + painted)

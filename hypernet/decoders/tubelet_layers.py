@@ -152,12 +152,17 @@ class ClipRenderer:
         base: the shipped kernels.
         weights: of the clips.
         planes: what ``painted_planes`` makes of them, if that is known.
+        dtype: of the convolution that restores; all else is float32.
     """
 
     def __init__(
-        self, base: Mapping[str, Tensor], weights: ClipWeights, planes: Planes | None = None
+        self,
+        base: Mapping[str, Tensor],
+        weights: ClipWeights,
+        planes: Planes | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._base = base
+        self._base, self._dtype = base, dtype
         self._planes = painted_planes(base, weights) if planes is None else planes
         self._motion = _Motion(weights.motion[:, :4], *_picture_size(weights.grid))
         self._gain, self._shift = _gains(base, weights.tiles, *_picture_size(weights.grid))
@@ -175,8 +180,10 @@ class ClipRenderer:
         """The last two layers: quarter-size planes to RGB ``(B * N, 3, H, W)``."""
         base, planes = self._base, planes_BCHW.contiguous(memory_format=torch.channels_last)
         kernel = base["restore_in.weight"].contiguous(memory_format=torch.channels_last)
-        hidden = F.conv2d(planes, kernel, base["restore_in.bias"], padding=1)
-        hidden = torch.unflatten(hidden, 0, (-1, times))
+        bias = base["restore_in.bias"]
+        to = self._dtype
+        hidden = F.conv2d(planes.to(to), kernel.to(to), bias.to(to), padding=1)
+        hidden = torch.unflatten(hidden.float(), 0, (-1, times))
         hidden = torch.addcmul(self._shift[:, None], hidden, self._gain[:, None]).flatten(0, 1)
         return _to_rgb(base, planes, F.leaky_relu(hidden, 0.1))
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from hypernet.bitstream.reader import StreamReader
 from hypernet.bitstream.sources import BytesSource
 from hypernet.codec import encode_file
-from hypernet.decoding import NrvStream, SegmentDecoder
+from hypernet.decoding import NrvStream
 from hypernet.plan import EncodeSettings
+from hypernet.segment_decoder import SegmentDecoder
 from tests.clips import make_clip
 from tests.golden.golden import FOLDER, Facts, check_golden, describe_symbols
 

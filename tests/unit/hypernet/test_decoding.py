@@ -30,9 +30,11 @@ from hypernet.bitstream.writer import SegmentPayload, write_stream
 from hypernet.codec import encode_file
 from hypernet.decoders import config_to_fields
 from hypernet.decoders.nerv import NervConfig, NervDecoder
-from hypernet.decoding import NrvStream, SegmentDecoder, open_stream, to_uint8, verify
+from hypernet.decoding import NrvStream, open_stream, segment_frames, verify
 from hypernet.errors import InvalidStream, UnreadableInput
 from hypernet.plan import EncodeSettings
+from hypernet.rendering import to_uint8
+from hypernet.segment_decoder import SegmentDecoder
 from hypernet.video.probe import probe
 from hypernet.video.reader import Frame
 from tests.clips import Sound, Tags, make_clip, moving
@@ -228,8 +230,8 @@ def chained_segment() -> bytes:
 @pytest.mark.parametrize(("start", "stop"), [(0, 3), (2, 4), (4, 5), (5, 9), (1, 8), (0, 9)])
 def test_segments_of_several_clips(start: int, stop: int) -> None:
     decoder, payload = SegmentDecoder(header(9)), chained_segment()
-    whole = list(decoder.frames(payload))
-    part = list(decoder.frames(payload, start, stop))
+    whole = list(segment_frames(decoder, payload))
+    part = list(segment_frames(decoder, payload, start, stop))
     assert [frame.pts for frame in part] == list(range(100 + start, 100 + stop))
     assert all(same(a, b) for a, b in zip(part, whole[start:stop], strict=True))
     assert not same(replace(whole[0], pts=0), replace(whole[3], pts=0))
@@ -242,7 +244,7 @@ def test_only_the_clips_that_are_needed_are_decoded() -> None:
 
 
 def test_an_empty_range_decodes_nothing() -> None:
-    assert list(SegmentDecoder(header(9)).frames(chained_segment(), 4, 4)) == []
+    assert list(segment_frames(SegmentDecoder(header(9)), chained_segment(), 4, 4)) == []
 
 
 def stream_of(entries: list[tuple[int, int]], payload: bytes) -> NrvStream:
@@ -287,7 +289,7 @@ def test_a_decoder_that_needs_too_much_memory_is_refused_at_once() -> None:
 def test_limits_hold_for_segments() -> None:
     tight = SegmentDecoder(header(9), Limits(max_frames_per_segment=8))
     with pytest.raises(InvalidStream, match="frames of a segment is 9"):
-        list(tight.frames(chained_segment()))
+        list(segment_frames(tight, chained_segment()))
 
 
 def test_pixels_are_rounded_and_clipped() -> None:

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from hypernet.bitstream.weights import encode_weights
 from hypernet.decoders.nerv import NervConfig, NervDecoder
-from hypernet.decoding import to_uint8
 from hypernet.errors import Cancelled, EncodeFailed
 from hypernet.evaluation.metrics import PsnrAccumulator
 from hypernet.fitting import FitProgress, FitSettings, FittedWeights, fit, initial_weights
 from hypernet.quantization import dequantize
 from hypernet.rate_distortion import coded_bits, decoded_quality
+from hypernet.rendering import to_uint8
 from hypernet.weights import ClipShape
 from tests.clips import moving
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypernet.bitstream.header import HEADER_FIELDS
 from hypernet.bitstream.reader import StreamReader
 from hypernet.bitstream.sources import FileSource
-from hypernet.decoding import SegmentDecoder
+from hypernet.segment_decoder import SegmentDecoder
 from tests.unit.encoder_service.cli.conftest import NUM_FRAMES, Command
 
 

@@ -287,3 +287,12 @@ def test_integers_that_do_not_fit_a_varint(value: int) -> None:
 def test_weights_of_the_samples_have_outliers_that_escape() -> None:
     weights = sample_weights(np.random.default_rng(0), 8)
     assert max(int(np.abs(values).max()) for values in weights.values()) > 2047
+
+
+def test_a_chain_of_references_has_an_end() -> None:
+    clip = tiny_segment().clips[0]
+    clips = tuple(dataclasses.replace(clip, reference=n - 1 if n else None) for n in range(129))
+    pts = tuple(range(129 * clip.num_frames))
+    tiny_payload(clips=clips[:128], pts=pts[: 128 * clip.num_frames])
+    with pytest.raises(InvalidStream, match="more than 127 others"):
+        tiny_payload(clips=clips, pts=pts)

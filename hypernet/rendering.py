@@ -1,0 +1,81 @@
+"""Frames of one segment's clips, one clip after the other."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hypernet.bitstream.segment import ClipSymbols
+from hypernet.decoders.coding_order import Step, nearest_frame
+from hypernet.quantization import dequantize
+from hypernet.segment_decoder import SegmentDecoder
+
+BATCH_BYTES = 256 << 20  # activations rendered at once
+
+
+class Renderer:
+    """Frames of the decoded clips of one segment; nearest frames of reference clips are kept."""
+
+    def __init__(self, decoders: SegmentDecoder, clips: Sequence[ClipSymbols]) -> None:
+        self._decoders, self._clips = decoders, clips
+        self._nearest: dict[tuple[int, int], Tensor] = {}
+        self._bound = functools.lru_cache(maxsize=2)(self._bind)
+
+    def pictures(self, number: int, times: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        """8-bit frames of a clip at the given times."""
+        for frames_NCHW in self._rendered(number, times):
+            yield from to_uint8(frames_NCHW).numpy()
+
+    def rendered(self, number: int) -> Tensor:
+        """All frames of a clip, ``(T, 3, H, W)`` in [0, 1]."""
+        return torch.cat(list(self._rendered(number, range(self._clips[number].num_frames))))
+
+    def _rendered(self, number: int, times: Sequence[int]) -> Iterator[Tensor]:
+        device = self._decoders.device
+        decoder = self._decoders.decoder_of(self._clips[number].num_frames)
+        render = self._bound(number)
+        # On a CPU, what lies between two layers of one frame just fits into the cache.
+        fitting = 1 if device.type == "cpu" else BATCH_BYTES // decoder.activation_bytes()
+        all_times = torch.tensor(times, dtype=torch.float32, device=device)
+        for times_N in torch.split(all_times, max(1, min(8, fitting))):
+            with torch.inference_mode():
+                frames_NCHW = render(times_N)
+            yield frames_NCHW
+
+    def _bind(self, number: int) -> Callable[[Tensor], Tensor]:
+        """The network of a clip; the last two are kept, as neighbours ask for each other."""
+        clip = self._clips[number]
+        decoder = self._decoders.decoder_of(clip.num_frames)
+        weights = dequantize(
+            decoder.weight_specs(), clip.symbols, clip.step_indices, self._decoders.device
+        )
+        if decoder.departs_from_reference and clip.reference is not None:
+            weights["reference"] = self.nearest(Step(clip=number, reference=clip.reference))
+        with torch.inference_mode():
+            return decoder.bind(weights)
+
+    def nearest(self, step: Step) -> Tensor:
+        """What a clip departs from: the frame of its reference clip that is next to it.
+
+        Raises:
+            ValueError: the step has no reference.
+        """
+        if step.reference is None:
+            raise ValueError(f"clip {step.clip} has no reference")
+        frame, _ = nearest_frame(step, self._clips[step.reference].num_frames)
+        key = (step.reference, frame)
+        if key not in self._nearest:
+            (rendered,) = self._rendered(step.reference, [frame])
+            self._nearest[key] = rendered[0]
+        return self._nearest[key]
+
+
+def to_uint8(frames_NCHW: Tensor) -> Tensor:
+    """RGB in [0, 1] as ``frames_NHWC`` uint8 on the CPU, out-of-range values clipped."""
+    pixels = frames_NCHW.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).contiguous().cpu()
