@@ -11,6 +11,7 @@ from hypernet.decoders.base import Decoder, Weights
 from hypernet.decoders.config import config_from_fields, config_to_fields
 from hypernet.decoders.nerv import NervConfig, NervDecoder
 from hypernet.decoders.nerv_plus import NervPlusConfig, NervPlusDecoder
+from hypernet.decoders.nirvana import NirvanaConfig, NirvanaDecoder
 from hypernet.decoders.srnerv import SrNervConfig, SrNervDecoder
 from hypernet.decoders.tubelet import Tubelet, TubeletConfig
 from hypernet.errors import InvalidStream
@@ -20,6 +21,7 @@ ARCHITECTURES: dict[int, tuple[type[Any], type[Any]]] = {
     NervDecoder.wire_id: (NervDecoder, NervConfig),
     NervPlusDecoder.wire_id: (NervPlusDecoder, NervPlusConfig),
     SrNervDecoder.wire_id: (SrNervDecoder, SrNervConfig),
+    NirvanaDecoder.wire_id: (NirvanaDecoder, NirvanaConfig),
     Tubelet.wire_id: (Tubelet, TubeletConfig),
 }
 

@@ -128,7 +128,7 @@ class SrNervDecoder:
     def activation_bytes(self) -> int:
         """Set by the widest layer; see :class:`Decoder`."""
         c = self.config
-        cells = self._stem.cells * (STRIDE**c.scales) ** 2
+        cells = self._stem.cells * int(STRIDE ** (2 * c.scales))
         widest = max(c.width, c.mixer_width / STRIDE**2, 3 * c.head_stride**2)
         # a layer's input and output, the scale's input and the skip that waits for it
         return math.ceil(4 * 5 * widest * cells)

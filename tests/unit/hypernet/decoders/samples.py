@@ -8,6 +8,7 @@ from hypernet.decoders import Decoder, Weights, build_decoder, config_to_fields
 from hypernet.decoders.config import DecoderConfig
 from hypernet.decoders.nerv import NervConfig, NervDecoder
 from hypernet.decoders.nerv_plus import NervPlusConfig, NervPlusDecoder
+from hypernet.decoders.nirvana import NirvanaConfig, NirvanaDecoder
 from hypernet.decoders.srnerv import SrNervConfig, SrNervDecoder
 from hypernet.decoders.tubelet import Tubelet, TubeletConfig
 from hypernet.predictor.initial_kernels import initial_base
@@ -22,6 +23,9 @@ CONFIGS: dict[int, DecoderConfig] = {
     Tubelet.wire_id: _TUBELET,
     NervPlusDecoder.wire_id: NervPlusConfig(
         frequencies=4, hidden=6, widths=(7, 5, 3), strides=(2, 3), head_kernel=3, head_stride=2
+    ),
+    NirvanaDecoder.wire_id: NirvanaConfig(
+        group_frames=5, patch=3, stride=2, hidden=10, layers=2, channels=3, width=4
     ),
     SrNervDecoder.wire_id: SrNervConfig(
         frequencies=4, hidden=6, width=5, mixer_width=9, kernel=3, scales=2, head_stride=3
