@@ -135,7 +135,8 @@ def _painted(kernel_PS: Tensor, grid_BCHW: Tensor, plane: int) -> Tensor:
             values = grid_BCHW[:, part.channels].flatten(2).transpose(1, 2)
             cells[part.time] = torch.matmul(values, kernel_PS[:, part.patterns].T)
     size = (batch, rows * columns, len(kernel_PS))
-    return torch.stack([cell.expand(size) for cell in cells], 1).unflatten(2, (rows, columns))
+    planes = torch.stack([cell.expand(size) for cell in cells], 1)
+    return torch.unflatten(planes, 2, (rows, columns))
 
 
 def _pixels(cells_BTHWP: Tensor, side: int) -> Tensor:
