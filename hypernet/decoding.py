@@ -9,18 +9,18 @@ from fractions import Fraction
 from operator import itemgetter
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hypernet.bitstream.header import StreamHeader
 from hypernet.bitstream.limits import DEFAULT_LIMITS, Limits
 from hypernet.bitstream.reader import StreamReader
-from hypernet.bitstream.segment import (
-    decode_segment,
-    read_segment_timing,
-)
+from hypernet.bitstream.segment import decode_segment, read_segment_timing
 from hypernet.bitstream.sources import ByteSource, FileSource, HttpSource
 from hypernet.errors import InvalidStream
-from hypernet.rendering import Renderer
+from hypernet.parallel_decoding import FrameRenderer, decode_symbols, gains_from_batches
+from hypernet.rendering import BATCH_BYTES, Renderer
 from hypernet.segment_decoder import SegmentDecoder, clip_places
 from hypernet.video.colour import Colour
 from hypernet.video.probe import VideoInfo
@@ -37,21 +37,37 @@ def segment_frames(
     """
     timing = read_segment_timing(payload, segments.limits)
     stop = min(len(timing.pts), len(timing.pts) if stop is None else stop)
-    places = clip_places(timing.clip_frames, range(start, stop))
-    if not places:
-        return
+    wanted = range(start, stop)
+    pictures = _together if gains_from_batches(segments) else _in_turn
+    for number, rgb_HWC in zip(wanted, pictures(segments, payload, wanted), strict=True):
+        yield Frame(pts=timing.pts[number], rgb_HWC=rgb_HWC)
+
+
+def _together(
+    segments: SegmentDecoder, payload: bytes, wanted: range
+) -> Iterator[NDArray[np.uint8]]:
+    """As many frames at once as fit."""
+    renderer = FrameRenderer(segments.device)
+    at_once = max(1, BATCH_BYTES // (3 * segments.header.height * segments.header.width))
+    for start in range(0, len(wanted), at_once):
+        pending = decode_symbols(segments, payload, wanted[start : start + at_once])
+        for frames_NCHW in renderer.render([pending]):
+            yield from frames_NCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def _in_turn(
+    segments: SegmentDecoder, payload: bytes, wanted: range
+) -> Iterator[NDArray[np.uint8]]:
+    """One clip after the other, so that no more than a clip is held."""
+    timing = read_segment_timing(payload, segments.limits)
+    places = clip_places(timing.clip_frames, wanted)
+    clips = {clip for clip, _ in places}
     segment = decode_segment(
-        payload,
-        segments.specs_of,
-        segments.limits,
-        clips={clip for clip, _ in places},
-        coding=segments.coding,
+        payload, segments.specs_of, segments.limits, clips=clips, coding=segments.coding
     )
     renderer = Renderer(segments, segment.clips)
-    pts = iter(segment.pts[start:stop])
     for clip, group in itertools.groupby(places, key=itemgetter(0)):
-        for rgb_HWC in renderer.pictures(clip, [time for _, time in group]):
-            yield Frame(pts=next(pts), rgb_HWC=rgb_HWC)
+        yield from renderer.pictures(clip, [time for _, time in group])
 
 
 class NrvStream:

@@ -30,6 +30,13 @@ __all__ = ["Crop", "FrameRenderer", "PendingFrames", "decode_symbols"]
 CPU_PASS_PIXELS = 1 << 17
 """Frames that a CPU renders in one pass have together at most so many pixels: what lies between
 two layers then stays in its cache. A larger frame is rendered alone."""
+CUDA_BATCH_BYTES = 4 << 30
+
+
+def gains_from_batches(segments: SegmentDecoder) -> bool:
+    """Whether the frames of one segment are rendered faster together than one by one."""
+    pixels = segments.header.height * segments.header.width
+    return segments.device.type == "cuda" or 2 * pixels <= CPU_PASS_PIXELS
 
 
 class FrameRenderer:
@@ -39,7 +46,7 @@ class FrameRenderer:
         device: where to render.
         dtype: of the convolutions; bfloat16 is faster where there is hardware for it, and within
             a few 8-bit levels of float32.
-        max_bytes: of activations at once.
+        max_bytes: of activations at once; by default what suits the device.
     """
 
     def __init__(
@@ -47,10 +54,11 @@ class FrameRenderer:
         device: torch.device | None = None,
         *,
         dtype: torch.dtype = torch.float32,
-        max_bytes: int = BATCH_BYTES,
+        max_bytes: int | None = None,
     ) -> None:
         self._device, self._dtype = device or torch.device("cpu"), dtype
-        self._max_bytes = max_bytes
+        default = BATCH_BYTES if self._device.type == "cpu" else CUDA_BATCH_BYTES
+        self._max_bytes = max_bytes or default
         self._segment_decoder = functools.lru_cache(maxsize=64)(self._make_segment_decoder)
 
     @torch.inference_mode()
