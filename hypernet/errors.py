@@ -9,6 +9,7 @@ HypernetError
 |   `-- MissingDecodeFile  decode_file.missing
 |-- OutputNotWritable      output.not_writable
 |-- EncodeFailed           encode.failed
+|-- OutOfDeviceMemory      device.out_of_memory
 `-- Cancelled              cancelled
 
 The code is part of the interface (CLI exit status, HTTP problem documents); the message says what
@@ -70,6 +71,12 @@ class EncodeFailed(HypernetError):
     """Encoding went wrong for a reason that is ours (diverged fit, failed verification)."""
 
     code = "encode.failed"
+
+
+class OutOfDeviceMemory(HypernetError):
+    """A GPU cannot hold the smallest piece of the work."""
+
+    code = "device.out_of_memory"
 
 
 class Cancelled(HypernetError):

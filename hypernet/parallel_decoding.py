@@ -19,6 +19,7 @@ from torch import Tensor
 from hypernet.bitstream.header import StreamHeader
 from hypernet.decoders import Decoder
 from hypernet.decoders.together import bind_together
+from hypernet.device_memory import out_of_memory
 from hypernet.pending import PendingFrames, decode_symbols
 from hypernet.rendering import BATCH_BYTES
 from hypernet.scenes import Job, Scene
@@ -79,14 +80,14 @@ class FrameRenderer:
         Raises:
             ValueError: the crop lies outside of a frame.
             MissingDecodeFile: a stream needs one that is not installed.
+            OutOfDeviceMemory: not even one frame of one clip fits.
         """
         scenes = [Scene(each, self._decoders_of(each.header), crop) for each in pending]
         frames = _Output(scenes, size, self._device)
         for depth in range(max((scene.depth for scene in scenes), default=-1) + 1):
             jobs = [job for scene in scenes for job in scene.jobs(depth)]
             for batch in self._batches(jobs):
-                for positions, rendered_BNCHW in self._rendered(batch):
-                    frames.keep(batch, positions, rendered_BNCHW)
+                self._render(batch, self._at_once(batch), frames)
         return frames.tensors
 
     def _decoders_of(self, header: StreamHeader) -> SegmentDecoder:
@@ -111,17 +112,36 @@ class FrameRenderer:
     def _frames_at_once(self, decoder: Decoder) -> int:
         return max(1, self._max_bytes // decoder.activation_bytes())
 
-    def _rendered(self, batch: Sequence[Job]) -> Iterator[tuple[range, Tensor]]:
-        """Frames of a batch of clips, a few positions of each clip at a time."""
+    def _at_once(self, batch: Sequence[Job]) -> int:
+        """Frames of each clip in one pass."""
+        if self._device.type == "cpu":
+            return max(1, CPU_PASS_PIXELS // (len(batch) * batch[0].pixels))
+        return max(1, self._frames_at_once(batch[0].decoder) // len(batch))
+
+    def _render(self, batch: Sequence[Job], at_once: int, frames: _Output) -> None:
+        """A batch of clips; half of it at a time where the device's memory does not suffice."""
+        try:
+            for positions, rendered_BNCHW in self._passes(batch, at_once):
+                frames.keep(batch, positions, rendered_BNCHW)
+            return
+        except torch.OutOfMemoryError as error:
+            if len(batch) == at_once == 1:
+                raise out_of_memory(self._device) from error
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            self._render(batch[:middle], at_once, frames)
+            self._render(batch[middle:], at_once, frames)
+        else:
+            self._render(batch, at_once // 2, frames)
+
+    def _passes(self, batch: Sequence[Job], at_once: int) -> Iterator[tuple[range, Tensor]]:
+        """Positions among the wanted frames of each clip, and these frames."""
         weights = [job.weights(self._device) for job in batch]
         stacked = {name: torch.stack([each[name] for each in weights]) for name in weights[0]}
         del weights
         render = bind_together(batch[0].decoder, stacked, self._dtype)
         times_BN = torch.tensor([job.times for job in batch], dtype=torch.float32)
         times_BN = times_BN.to(self._device)
-        at_once = max(1, self._frames_at_once(batch[0].decoder) // len(batch))
-        if self._device.type == "cpu":
-            at_once = max(1, CPU_PASS_PIXELS // (len(batch) * batch[0].pixels))
         for start in range(0, times_BN.shape[1], at_once):
             part = times_BN[:, start : start + at_once]
             yield range(start, start + part.shape[1]), render(part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
 from hypernet.decoders.coding_order import Step, coding_order, nearest_frame
 from hypernet.decoders.spectrum import CLIP_FRAMES
+from hypernet.device_memory import memory_of
 from hypernet.errors import Cancelled
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB
 from hypernet.fitting import FitProgress
@@ -120,12 +121,13 @@ class _SegmentWork:
         clips = [ClipSymbols(num_frames=len(part), step_indices=()) for part in self.parts]
         squared: list[Tensor] = []
         before = self.steps_spent
+        renderer = Renderer(self.decoders, clips)
         for number, step in enumerate(coding_order(len(clips))):
             self._check_stop()
             left = steps - (self.steps_spent - before)
             share = _Share(steps=-(-left // (len(clips) - number)), clips_left=len(clips) - number)
-            clips[step.clip] = self._encode_clip(clips, step, quality, share)
-            decoded = Renderer(self.decoders, clips).rendered(step.clip)
+            clips[step.clip] = self._encode_clip(clips, renderer, step, quality, share)
+            decoded = renderer.rendered(step.clip)
             squared += _squared_errors(decoded, self.parts[step.clip])
             self._report(number + 1, squared)
         segment = SegmentSymbols(
@@ -134,16 +136,22 @@ class _SegmentWork:
         return Trial(quality=quality, psnr_db=_psnr_db(squared), segment=segment)
 
     def _encode_clip(
-        self, clips: list[ClipSymbols], step: Step, quality: int, share: _Share
+        self,
+        clips: Sequence[ClipSymbols],
+        renderer: Renderer,
+        step: Step,
+        quality: int,
+        share: _Share,
     ) -> ClipSymbols:
         frames, near, grid = self.parts[step.clip], None, None
         if step.reference is not None:
             _, offset = nearest_frame(step, len(self.parts[step.reference]))
-            near = (Renderer(self.decoders, clips).nearest(step), offset)
+            near = (renderer.nearest(step), offset)
             grid = torch.from_numpy(clips[step.reference].symbols["grid"]).to(frames.device)
-        predicted = self.predictor.predict(
-            frames, quality, near, step.depth, self.settings.motion_steps
-        )
+        with memory_of(self.decoders.device):
+            predicted = self.predictor.predict(
+                frames, quality, near, step.depth, self.settings.motion_steps
+            )
         if share.steps:
             context = ClipContext(
                 frames_TCHW=frames, reference=near[0] if near else None, reference_grid=grid
@@ -162,13 +170,14 @@ class _SegmentWork:
     ) -> PredictedClip:
         now = time.monotonic()
         deadline = now + (self.started + self.settings.seconds - now) / share.clips_left
-        refined, spent = refine_clip(
-            predicted,
-            context,
-            self.predictor.decode_file,
-            share.steps,
-            lambda: self.should_stop() or time.monotonic() > deadline,
-        )
+        with memory_of(self.decoders.device):
+            refined, spent = refine_clip(
+                predicted,
+                context,
+                self.predictor.decode_file,
+                share.steps,
+                lambda: self.should_stop() or time.monotonic() > deadline,
+            )
         self._check_stop()
         self.steps_spent += spent
         return refined
@@ -191,8 +200,11 @@ class _SegmentWork:
 
 def _squared_errors(decoded_NCHW: Tensor, frames_NCHW: Tensor) -> list[Tensor]:
     """Mean squared error of each 8-bit frame."""
-    errors = decoded_NCHW.mul(255).round_() - frames_NCHW
-    return list(errors.square().mean((1, 2, 3)))
+    # One by one: what eight frames take does not fit into a cache.
+    return [
+        (decoded.mul(255).round_() - frame).square_().mean()
+        for decoded, frame in zip(decoded_NCHW, frames_NCHW, strict=True)
+    ]
 
 
 def _psnr_db(squared: list[Tensor]) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hypernet.bitstream.segment import ClipSymbols
 from hypernet.decoders.coding_order import Step, nearest_frame
+from hypernet.device_memory import memory_of
 from hypernet.quantization import dequantize
 from hypernet.segment_decoder import SegmentDecoder
 
@@ -38,13 +39,12 @@ class Renderer:
     def _rendered(self, number: int, times: Sequence[int]) -> Iterator[Tensor]:
         device = self._decoders.device
         decoder = self._decoders.decoder_of(self._clips[number].num_frames)
-        render = self._bound(number)
         # On a CPU, what lies between two layers of one frame just fits into the cache.
         fitting = 1 if device.type == "cpu" else BATCH_BYTES // decoder.activation_bytes()
         all_times = torch.tensor(times, dtype=torch.float32, device=device)
         for times_N in torch.split(all_times, max(1, min(8, fitting))):
-            with torch.inference_mode():
-                frames_NCHW = render(times_N)
+            with torch.inference_mode(), memory_of(device):
+                frames_NCHW = self._bound(number)(times_N)
             yield frames_NCHW
 
     def _bind(self, number: int) -> Callable[[Tensor], Tensor]:

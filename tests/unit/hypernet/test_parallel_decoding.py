@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor
 
 import tests.golden
+from hypernet.decoders import Decoder
+from hypernet.decoders.together import bind_together
 from hypernet.decoding import NrvStream, open_stream, segment_frames
-from hypernet.errors import InvalidStream
+from hypernet.errors import InvalidStream, OutOfDeviceMemory
 from hypernet.parallel_decoding import FrameRenderer, PendingFrames, decode_symbols
 from hypernet.pending import PackedIntegers
 from hypernet.weights import Crop
@@ -138,3 +141,42 @@ def test_packed_integers_are_scaled_and_whole(zeros: float) -> None:
     symbols[generator.random(symbols.shape) < zeros] = 0
     unpacked = PackedIntegers.pack(symbols).unpack(0.5, torch.device("cpu"))
     assert torch.equal(unpacked, torch.from_numpy(symbols) * 0.5)
+
+
+class _SmallDevice:
+    """Stands for ``bind_together`` on a device that holds so many frames at once."""
+
+    def __init__(self, frames: int) -> None:
+        self.frames, self.largest = frames, 0
+
+    def __call__(
+        self, decoder: Decoder, weights_B: Mapping[str, Tensor], dtype: torch.dtype
+    ) -> Callable[[Tensor], Tensor]:
+        render = bind_together(decoder, weights_B, dtype)
+
+        def limited(times_BN: Tensor) -> Tensor:
+            batch = len(next(iter(weights_B.values())))
+            if batch * times_BN.shape[1] > self.frames:
+                raise torch.OutOfMemoryError("no more")
+            self.largest = max(self.largest, batch * times_BN.shape[1])
+            return render(times_BN)
+
+        return limited
+
+
+@pytest.mark.parametrize("fitting", [1, 3])
+def test_batches_are_halved_until_they_fit(monkeypatch: pytest.MonkeyPatch, fitting: int) -> None:
+    batch = [pending("codec-fast") for _ in range(3)]
+    device = _SmallDevice(fitting)
+    monkeypatch.setattr("hypernet.parallel_decoding.bind_together", device)
+    rendered = FrameRenderer().render([symbols for symbols, _ in batch])
+    assert device.largest == fitting
+    for frames, (_, wanted) in zip(rendered, batch, strict=True):
+        assert distance(frames, wanted) <= 1
+
+
+def test_a_device_that_cannot_hold_one_frame_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    symbols, _ = pending("codec-debug")
+    monkeypatch.setattr("hypernet.parallel_decoding.bind_together", _SmallDevice(0))
+    with pytest.raises(OutOfDeviceMemory, match="choose --device cpu"):
+        FrameRenderer().render([symbols])
