@@ -125,7 +125,7 @@ def _lengths(pool: StreamPool) -> list[int]:
     def length(number: int) -> int:
         alone = StreamPool([pool.places[number]], cache=pool.cache)
         try:
-            return alone.stream(0).header.num_frames
+            return alone.stream(0).reader.header.num_frames
         except DamagedStream:
             return 0
         finally:

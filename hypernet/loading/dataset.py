@@ -170,7 +170,7 @@ class NrvDataset(Dataset[Sample]):
         if not 0 <= number < len(self):
             raise IndexError(f"clip {number} of {len(self)}")
         number, stream = self._usable(number)
-        header = self._pool.stream(stream).header
+        header = self._pool.stream(stream).reader.header
         _check_crop(self.crop, header, self.names[stream])
         last = header.num_frames - 1
         latest = max(0, last - self._offsets[-1])

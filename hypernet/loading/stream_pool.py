@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
+from hypernet.bitstream.reader import StreamReader
 from hypernet.bitstream.sources import ByteSource, FileSource
-from hypernet.decoding import NrvStream
 from hypernet.errors import InvalidStream, MissingDecodeFile
 from hypernet.loading.catalogue import StreamPlace
 from hypernet.loading.range_cache import RangeCache
+from hypernet.segment_decoder import SegmentDecoder
 
 DEFAULT_OPEN = 64
 
@@ -27,6 +29,20 @@ class DamagedStream(InvalidStream):
     def __init__(self, message: str, stream: int = -1) -> None:
         super().__init__(message)
         self.stream = stream
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenedStream:
+    """A stream whose front matter was read: where its bytes are, and what decodes them."""
+
+    source: ByteSource
+    reader: StreamReader
+    segments: SegmentDecoder
+
+    def close(self) -> None:
+        """Give its file back."""
+        if isinstance(self.source, FileSource):
+            self.source.close()
 
 
 class StreamPool:
@@ -48,7 +64,7 @@ class StreamPool:
         self.places = places
         self.cache = cache
         self._max_open = max(1, max_open)
-        self._opened: OrderedDict[int, tuple[NrvStream, ByteSource]] = OrderedDict()
+        self._opened: OrderedDict[int, OpenedStream] = OrderedDict()
         self._process = os.getpid()
 
     def __len__(self) -> int:
@@ -66,7 +82,7 @@ class StreamPool:
         """Streams that are open in this process."""
         return len(self._opened)
 
-    def stream(self, number: int) -> NrvStream:
+    def stream(self, number: int) -> OpenedStream:
         """An opened stream; valid until ``max_open`` others were asked for.
 
         Raises:
@@ -75,22 +91,12 @@ class StreamPool:
             UnreadableInput: it cannot be read at all.
         """
         self._forget_those_of_a_parent()
-        if number in self._opened:
-            self._opened.move_to_end(number)
-            return self._opened[number][0]
-        while len(self._opened) >= self._max_open:
-            _close(self._opened.popitem(last=False)[1][1])
-        source = self._source(self.places[number])
-        try:
-            stream = NrvStream(source)
-        except InvalidStream as error:
-            _close(source)
-            raise self.damaged(number, error) from error
-        except MissingDecodeFile as error:
-            _close(source)
-            raise MissingDecodeFile(f"{self.places[number].name}: {error}") from error
-        self._opened[number] = stream, source
-        return stream
+        if number not in self._opened:
+            while len(self._opened) >= self._max_open:
+                self._opened.popitem(last=False)[1].close()
+            self._opened[number] = self._open(number)
+        self._opened.move_to_end(number)
+        return self._opened[number]
 
     def damaged(self, number: int, reason: InvalidStream) -> DamagedStream:
         """The error that says which stream is damaged."""
@@ -101,7 +107,23 @@ class StreamPool:
     def close(self) -> None:
         """Close every stream; they open again when asked for."""
         while self._opened:
-            _close(self._opened.popitem()[1][1])
+            self._opened.popitem()[1].close()
+
+    def _open(self, number: int) -> OpenedStream:
+        place = self.places[number]
+        with ExitStack() as undo:
+            source = self._source(place)
+            if isinstance(source, FileSource):
+                undo.callback(source.close)
+            try:
+                reader = StreamReader(source)
+                segments = SegmentDecoder(reader.header)
+            except InvalidStream as error:
+                raise self.damaged(number, error) from error
+            except MissingDecodeFile as error:
+                raise MissingDecodeFile(f"{place.name}: {error}") from error
+            undo.pop_all()
+        return OpenedStream(source=source, reader=reader, segments=segments)
 
     def _source(self, place: StreamPlace) -> ByteSource:
         if place.is_remote:
@@ -115,9 +137,3 @@ class StreamPool:
         if self._process != os.getpid():
             self._process = os.getpid()
             self.close()
-
-
-def _close(source: ByteSource) -> None:
-    if isinstance(source, FileSource):
-        with suppress(OSError):
-            source.close()

@@ -167,7 +167,7 @@ def test_failures_that_pass_are_not_noticed(address: str, flaky: Flaky) -> None:
 
 def test_failures_that_stay_are_raised_with_the_key(address: str, flaky: Flaky) -> None:
     dataset = NrvDataset(address, frames=2, clips=4, damaged="skip", max_open=1)
-    flaky.failures = [*[None] * 5, *[503] * 100]
+    flaky.failures = [*[None] * 8, *[503] * 100]
     batches = iter(NrvLoader(dataset, batch_size=2, shuffle=False))
     next(batches)
     with pytest.raises(UnreadableInput, match=rf"{address}/[ab]\.nrv cannot be read after 3"):

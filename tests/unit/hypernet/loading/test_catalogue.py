@@ -53,3 +53,8 @@ except InvalidSettings as error:
     sys.exit(0 if "nrv[s3]" in str(error) else str(error))
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[4])
+
+
+def test_loading_needs_no_video_library() -> None:
+    program = "import sys, hypernet.loader; assert 'av' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[4])
