@@ -14,7 +14,6 @@ from hypernet.bitstream.limits import DEFAULT_LIMITS, Limits, check_limit
 from hypernet.bitstream.segment import TABLE_CODING, WeightCoding
 from hypernet.decoders import Decoder, build_decoder, config_to_fields
 from hypernet.decoders.decode_file import DecodeFile, find_decode_file
-from hypernet.decoders.learned_coding import LearnedCoding
 from hypernet.errors import InvalidStream
 from hypernet.weights import ClipShape, WeightSpec
 
@@ -46,7 +45,7 @@ class SegmentDecoder:
         self._base: dict[str, Tensor] | None = None
         if header.decode_file != NO_DECODE_FILE:
             decode_file = _fitting_decode_file(header)
-            self.coding = LearnedCoding(decode_file.prior)
+            self.coding = decode_file.coding
             self._base = {n: value.to(self.device) for n, value in decode_file.base.items()}
         self.decoder_of(1)
 

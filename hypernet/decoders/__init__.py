@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hypernet.decoders.base import Decoder, Weights
 from hypernet.decoders.config import config_from_fields, config_to_fields
+from hypernet.decoders.hyponet import Hyponet, HyponetConfig
 from hypernet.decoders.nerv import NervConfig, NervDecoder
 from hypernet.decoders.nerv_plus import NervPlusConfig, NervPlusDecoder
 from hypernet.decoders.nirvana import NirvanaConfig, NirvanaDecoder
@@ -23,6 +24,7 @@ ARCHITECTURES: dict[int, tuple[type[Any], type[Any]]] = {
     SrNervDecoder.wire_id: (SrNervDecoder, SrNervConfig),
     NirvanaDecoder.wire_id: (NirvanaDecoder, NirvanaConfig),
     Tubelet.wire_id: (Tubelet, TubeletConfig),
+    Hyponet.wire_id: (Hyponet, HyponetConfig),
 }
 
 __all__ = ["ARCHITECTURES", "Decoder", "Weights", "build_decoder", "config_to_fields"]

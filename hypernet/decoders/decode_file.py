@@ -1,7 +1,7 @@
-"""The decode file: what a tubelet stream needs besides itself.
+"""The decode file: what a predicted stream needs besides itself.
 
-One safetensors file: kernels of the decoder in float16, the learned prior in integers, and its
-sizes as JSON. It is named by the hash of its bytes, which a stream quotes.
+One safetensors file: kernels of the decoder in float16, the learned prior in integers if it has
+one, and its sizes as JSON. It is named by the hash of its bytes, which a stream quotes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from hypernet.bitstream.segment import TABLE_CODING, WeightCoding
+from hypernet.decoders import hyponet, tubelet
+from hypernet.decoders.base import Decoder
+from hypernet.decoders.hyponet import Hyponet, HyponetConfig
 from hypernet.decoders.integer_prior import IntegerPrior, PriorConfig
-from hypernet.decoders.tubelet import TubeletConfig, base_shapes
+from hypernet.decoders.learned_coding import LearnedCoding
+from hypernet.decoders.tubelet import Tubelet, TubeletConfig
 from hypernet.errors import MissingDecodeFile
+from hypernet.weights import ClipShape
 
 FORMAT = "tubelet-2"
+HYPONET_FORMAT = "hyponet-1"
 MAX_BYTES = 1 << 20
 HASH_DIGITS = 16
 SUFFIX = ".decode.safetensors"
@@ -38,31 +45,53 @@ class DecodeFile:
     Attributes:
         config: sizes of the decoder.
         base: its shipped kernels, float32.
-        prior: the learned prior, ready to code.
+        learned_prior: ready to code; None where tables code the weights.
         sha256: of the file's bytes.
         path: of the file.
     """
 
-    config: TubeletConfig
+    config: TubeletConfig | HyponetConfig
     base: dict[str, Tensor]
-    prior: IntegerPrior
+    learned_prior: IntegerPrior | None
     sha256: str
     path: Path
 
+    @property
+    def prior(self) -> IntegerPrior:
+        """The learned prior.
 
-def pack_decode_file(config: TubeletConfig, base: dict[str, Tensor], prior: IntegerPrior) -> bytes:
-    """The bytes of a decode file.
+        Raises:
+            ValueError: the file has none.
+        """
+        if self.learned_prior is None:
+            raise ValueError(f"{self.path} has no learned prior")
+        return self.learned_prior
+
+    @property
+    def coding(self) -> WeightCoding:
+        """How the weights of its streams are coded."""
+        return TABLE_CODING if self.learned_prior is None else LearnedCoding(self.learned_prior)
+
+    def decoder(self, clip: ClipShape) -> Decoder:
+        """The decoder of a clip, with the shipped kernels."""
+        if isinstance(self.config, HyponetConfig):
+            return Hyponet(self.config, clip, self.base)
+        return Tubelet(self.config, clip, self.base)
+
+
+def pack_decode_file(
+    config: TubeletConfig | HyponetConfig, base: dict[str, Tensor], prior: IntegerPrior | None
+) -> bytes:
+    """The bytes of a decode file; the hyponet has no prior.
 
     Raises:
         ValueError: larger than a decode file may be, or the prior could overflow its accumulators.
     """
     tensors = {f"base.{name}": value.detach().half().contiguous() for name, value in base.items()}
-    tensors |= {f"prior.{name}": value for name, value in prior.integers().items()}
-    header = {
-        "format": FORMAT,
-        "decoder": json.dumps(asdict(config)),
-        "prior": json.dumps(asdict(prior.config)),
-    }
+    header = {"format": HYPONET_FORMAT, "decoder": json.dumps(asdict(config))}
+    if prior is not None:
+        tensors |= {f"prior.{n}": value.contiguous() for n, value in prior.integers().items()}
+        header |= {"format": FORMAT, "prior": json.dumps(asdict(prior.config))}
     data: bytes = save(tensors, metadata=header)
     if len(data) > MAX_BYTES:
         raise ValueError(f"a decode file of {len(data)} bytes, at most {MAX_BYTES} are allowed")
@@ -117,17 +146,34 @@ def load_decode_file(path: Path) -> DecodeFile:
     digest = hashlib.sha256(data).hexdigest()
     if not path.name.startswith(digest[:HASH_DIGITS]):
         raise MissingDecodeFile(f"{path} has hash {digest[:HASH_DIGITS]}: damaged, fetch it again")
-    if header.get("format") != FORMAT:
-        raise MissingDecodeFile(f"{path} is of kind {header.get('format')!r}, not {FORMAT!r}")
-    config = TubeletConfig(**json.loads(header["decoder"]))
+    config, shapes = _sizes(header, path)
+    base = {name: value.float() for name, value in _below(tensors, "base.").items()}
+    if {name: tuple(value.shape) for name, value in base.items()} != shapes:
+        raise MissingDecodeFile(f"{path} does not hold the kernels that its sizes name")
+    prior = _prior(header, tensors) if "prior" in header else None
+    return DecodeFile(config=config, base=base, learned_prior=prior, sha256=digest, path=path)
+
+
+def _sizes(
+    header: dict[str, str], path: Path
+) -> tuple[TubeletConfig | HyponetConfig, dict[str, tuple[int, ...]]]:
+    """Configuration of the decoder, and the shapes of the kernels that it ships."""
+    kind = header.get("format")
+    if kind == FORMAT:
+        tubelet_config = TubeletConfig(**json.loads(header["decoder"]))
+        return tubelet_config, tubelet.base_shapes(tubelet_config)
+    if kind == HYPONET_FORMAT:
+        hyponet_config = HyponetConfig(**_tuples(json.loads(header["decoder"])))
+        return hyponet_config, hyponet.base_shapes(hyponet_config)
+    raise MissingDecodeFile(f"{path} is of kind {kind!r}, not {FORMAT!r} or {HYPONET_FORMAT!r}")
+
+
+def _prior(header: dict[str, str], tensors: dict[str, Tensor]) -> IntegerPrior:
     prior = IntegerPrior(PriorConfig(**_tuples(json.loads(header["prior"]))))
     prior.load_integers(_below(tensors, "prior."))
     prior.requires_grad_(requires_grad=False)
     prior.freeze()
-    base = {name: value.float() for name, value in _below(tensors, "base.").items()}
-    if {name: tuple(value.shape) for name, value in base.items()} != base_shapes(config):
-        raise MissingDecodeFile(f"{path} does not hold the kernels that its sizes name")
-    return DecodeFile(config=config, base=base, prior=prior, sha256=digest, path=path)
+    return prior
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -6,21 +6,33 @@ import torch
 
 from hypernet.decoders import Decoder, Weights, build_decoder, config_to_fields
 from hypernet.decoders.config import DecoderConfig
+from hypernet.decoders.hyponet import Hyponet, HyponetConfig
 from hypernet.decoders.nerv import NervConfig, NervDecoder
 from hypernet.decoders.nerv_plus import NervPlusConfig, NervPlusDecoder
 from hypernet.decoders.nirvana import NirvanaConfig, NirvanaDecoder
 from hypernet.decoders.srnerv import SrNervConfig, SrNervDecoder
 from hypernet.decoders.tubelet import Tubelet, TubeletConfig
+from hypernet.predictor.initial_hyponet import initial_hyponet
 from hypernet.predictor.initial_kernels import initial_base
 from hypernet.weights import ClipShape
 
 _TUBELET = TubeletConfig(grid_channels=70, tile_channels=3, width=5)
+_HYPONET = HyponetConfig(
+    whole_frame=0,
+    frequencies=2,
+    widths=(9, 4, 5, 3),
+    strides_down=(2, 2, 4, 2),
+    strides_right=(2, 2, 4, 2),
+    kernels=(1, 1, 3, 3),
+    factor_rows=(9, 16, 4, 0),
+)
 
 CONFIGS: dict[int, DecoderConfig] = {
     NervDecoder.wire_id: NervConfig(
         frequencies=4, hidden=6, widths=(7, 5, 3), strides=(2, 3), head_kernel=3, head_stride=2
     ),
     Tubelet.wire_id: _TUBELET,
+    Hyponet.wire_id: _HYPONET,
     NervPlusDecoder.wire_id: NervPlusConfig(
         frequencies=4, hidden=6, widths=(7, 5, 3), strides=(2, 3), head_kernel=3, head_stride=2
     ),
@@ -33,7 +45,10 @@ CONFIGS: dict[int, DecoderConfig] = {
 }
 
 
-BASES = {Tubelet.wire_id: initial_base(_TUBELET, torch.Generator().manual_seed(1))}
+BASES = {
+    Tubelet.wire_id: initial_base(_TUBELET, torch.Generator().manual_seed(1)),
+    Hyponet.wire_id: initial_hyponet(_HYPONET, torch.Generator().manual_seed(1)),
+}
 
 
 def sample_decoder(wire_id: int, clip: ClipShape) -> Decoder:
