@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
-from hypernet.decoders.coding_order import Step, coding_order, nearest_frame
+from hypernet.decoders.coding_order import Step, nearest_frame
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.device_memory import memory_of
 from hypernet.errors import Cancelled
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB
 from hypernet.fitting import FitProgress
 from hypernet.predictor.files import PredictorFile
-from hypernet.predictor.predictor import PredictedClip, Predictor, load_predictor
+from hypernet.predictor.predicted import ClipPredictor, PredictedClip
+from hypernet.predictor.predictor import load_clip_predictor
 from hypernet.quality_search import MAX_TRIALS, Trial, reach_psnr
 from hypernet.refinement import ClipContext, refine_clip
 from hypernet.rendering import Renderer
@@ -103,7 +104,7 @@ class _SegmentWork:
 
     parts: tuple[Tensor, ...]
     pts: tuple[int, ...]
-    predictor: Predictor
+    predictor: ClipPredictor
     decoders: SegmentDecoder
     settings: PredictionSettings
     on_progress: Callable[[FitProgress], None]
@@ -122,7 +123,7 @@ class _SegmentWork:
         squared: list[Tensor] = []
         before = self.steps_spent
         renderer = Renderer(self.decoders, clips)
-        for number, step in enumerate(coding_order(len(clips))):
+        for number, step in enumerate(self.predictor.coding_order(len(clips))):
             self._check_stop()
             left = steps - (self.steps_spent - before)
             share = _Share(steps=-(-left // (len(clips) - number)), clips_left=len(clips) - number)
@@ -144,7 +145,7 @@ class _SegmentWork:
         share: _Share,
     ) -> ClipSymbols:
         frames, near, grid = self.parts[step.clip], None, None
-        if step.reference is not None:
+        if step.reference is not None and self.decoders.decoder_of(1).departs_from_reference:
             _, offset = nearest_frame(step, len(self.parts[step.reference]))
             near = (renderer.nearest(step), offset)
             grid = torch.from_numpy(clips[step.reference].symbols["grid"]).to(frames.device)
@@ -213,6 +214,6 @@ def _psnr_db(squared: list[Tensor]) -> float:
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(predictor_file: PredictorFile, device: torch.device) -> Predictor:
+def _loaded(predictor_file: PredictorFile, device: torch.device) -> ClipPredictor:
     decode_file = predictor_file.decode_file()
-    return load_predictor(predictor_file.path, decode_file.path).to(device)
+    return load_clip_predictor(predictor_file.path, decode_file.path).to(device)

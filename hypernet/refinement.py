@@ -25,7 +25,7 @@ from hypernet.decoders.tubelet_layers import (
     painted_planes,
     whole_cells,
 )
-from hypernet.predictor.predictor import PredictedClip
+from hypernet.predictor.predicted import PredictedClip
 from hypernet.predictor.weight_predictor import distortion_weight
 
 FIRST_PACE = 0.5

@@ -44,6 +44,11 @@ def all_keys(num_clips: int) -> tuple[Step, ...]:
     return tuple(Step(clip=clip) for clip in range(num_clips))
 
 
+def each_after_another(num_clips: int) -> tuple[Step, ...]:
+    """The first clip on its own, every other against the one before it (TeCoNeRV)."""
+    return tuple(Step(clip=n, reference=n - 1 if n else None, depth=n) for n in range(num_clips))
+
+
 def chain(num_clips: int) -> tuple[Step, ...]:
     """Every clip against its neighbour, to measure what the limit of two costs."""
     key = (num_clips - 1) // 2

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hypernet.bitstream.steps import step_size
+from hypernet.decoders.coding_order import Step, coding_order
 from hypernet.decoders.decode_file import DecodeFile, load_decode_file
 from hypernet.decoders.spectrum import CLIP_FRAMES
+from hypernet.decoders.tubelet import TubeletConfig
 from hypernet.decoders.tubelet_layers import whole_cells
 from hypernet.errors import InvalidSettings, UnreadableInput
+from hypernet.predictor import tile_predictor
 from hypernet.predictor.motion import MOTION_STEPS
+from hypernet.predictor.predicted import PredictedClip, check_size, load_exactly
+from hypernet.predictor.tile_predictor import TilePredictor, unpack_tile_predictor
 from hypernet.predictor.transformer import TransformerConfig
 from hypernet.predictor.weight_predictor import (
     GATE_STEP_INDEX,
@@ -33,30 +34,8 @@ from hypernet.predictor.weight_predictor import (
 )
 
 FORMAT = "tubelet-predictor-2"
-MAX_BYTES = 16 << 20
 
 _DECODE_SIDE = ("kernels.", "prior.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class PredictedClip:
-    """What one forward pass says about a clip.
-
-    Attributes:
-        step_indices: quantisation step of each tensor, on the stream's grid.
-        symbols: int32 ``(C, h, w)`` of motion, gate, tiles and grid; weights are symbols times
-            step.
-    """
-
-    step_indices: dict[str, int]
-    symbols: dict[str, NDArray[np.int32]]
-
-    def weights(self) -> dict[str, Tensor]:
-        """Weights as the decoder gets them."""
-        return {
-            name: torch.from_numpy(symbols).float() * step_size(self.step_indices[name])
-            for name, symbols in self.symbols.items()
-        }
 
 
 class Predictor:
@@ -70,6 +49,10 @@ class Predictor:
     def __init__(self, model: WeightPredictor, decode_file: DecodeFile) -> None:
         self.decode_file = decode_file
         self._model = model.eval().requires_grad_(requires_grad=False)
+
+    def coding_order(self, num_clips: int) -> tuple[Step, ...]:
+        """The key clip in the middle; no clip needs more than two others."""
+        return coding_order(num_clips)
 
     def predict(
         self,
@@ -144,14 +127,23 @@ def pack_predictor(model: WeightPredictor, decode_sha256: str) -> bytes:
         "transformer": json.dumps(asdict(model.config.transformer)),
         "decode_file": decode_sha256,
     }
-    data: bytes = save(tensors, metadata=header)
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"a predictor file of {len(data)} bytes, at most {MAX_BYTES} are allowed")
-    return data
+    return check_size(save(tensors, metadata=header))
 
 
 def load_predictor(path: Path, decode_path: Path) -> Predictor:
-    """Read a predictor file and its decode file.
+    """Read the predictor file of a tubelet model and its decode file, as ``load_clip_predictor``.
+
+    Raises:
+        UnreadableInput: it is of another kind, too.
+    """
+    predictor = load_clip_predictor(path, decode_path)
+    if not isinstance(predictor, Predictor):
+        raise UnreadableInput(f"{path} does not predict tubelets")
+    return predictor
+
+
+def load_clip_predictor(path: Path, decode_path: Path) -> Predictor | TilePredictor:
+    """Read a predictor file of any kind and its decode file.
 
     Raises:
         UnreadableInput: the predictor file is absent, damaged or of an unknown kind.
@@ -165,29 +157,29 @@ def load_predictor(path: Path, decode_path: Path) -> Predictor:
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UnreadableInput(f"cannot read predictor file {path}: {error}") from error
-    if header.get("format") != FORMAT:
-        raise UnreadableInput(f"{path} is of kind {header.get('format')!r}, not {FORMAT!r}")
+    if header.get("format") not in (FORMAT, tile_predictor.FORMAT):
+        raise UnreadableInput(f"{path} is of kind {header.get('format')!r}, which is not known")
     if header["decode_file"] != decode_file.sha256:
         raise InvalidSettings(f"{path} was not trained with {decode_path}: use the pair as shipped")
+    if header["format"] == tile_predictor.FORMAT:
+        return unpack_tile_predictor(header, tensors, decode_file, path)
+    return _unpack(header, tensors, decode_file, path)
+
+
+def _unpack(
+    header: dict[str, str], tensors: dict[str, Tensor], decode_file: DecodeFile, path: Path
+) -> Predictor:
+    if not isinstance(decode_file.config, TubeletConfig):
+        raise UnreadableInput(f"{path} needs a tubelet, {decode_file.path} is another decoder")
     config = ModelConfig(
         decoder=decode_file.config,
         prior=decode_file.prior.config,
         transformer=TransformerConfig(**json.loads(header["transformer"])),
     )
     model = WeightPredictor(config)
-    _load(model, tensors, path)
+    load_exactly(model, tensors, path, not_in_file=_DECODE_SIDE)
     _share_kernels(model, decode_file)
     return Predictor(channels_last(model), decode_file)
-
-
-def _load(model: WeightPredictor, tensors: dict[str, Tensor], path: Path) -> None:
-    try:
-        keys: Any = model.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:
-        raise UnreadableInput(f"{path} does not fit the sizes that it names: {error}") from error
-    missing = [name for name in keys.missing_keys if not name.startswith(_DECODE_SIDE)]
-    if missing or keys.unexpected_keys:
-        raise UnreadableInput(f"{path} lacks {missing} and has unknown {keys.unexpected_keys}")
 
 
 def _share_kernels(model: WeightPredictor, decode_file: DecodeFile) -> None:

@@ -52,7 +52,9 @@ class VideoTransformer(nn.Module):
         self.neighbours = nn.ModuleList(
             nn.Conv2d(width, width, 3, padding=1, groups=width) for _ in range(config.depth)
         )
-        self.blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(
+            transformer_block(config, fused=False) for _ in range(config.depth)
+        )
         self.norm = nn.LayerNorm(width)
 
     def forward(self, cells_BCHW: Tensor, condition_BK: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,10 +87,10 @@ class VideoTransformer(nn.Module):
         return cells, tile_map[..., :tile_rows, :tile_columns]
 
 
-def _block(config: TransformerConfig) -> Block:
+def transformer_block(config: TransformerConfig, *, fused: bool = True) -> Block:
+    """A block of timm; on CPU the fused kernel is slower than plain products for few tokens."""
     block = Block(config.width, config.heads, mlp_ratio=config.mlp_ratio, qkv_bias=True)
-    # On CPU the fused kernel is slower than plain products for windows this small.
-    setattr(block.attn, "fused_attn", False)  # noqa: B010 - a plain attribute to torch's types
+    setattr(block.attn, "fused_attn", fused)  # noqa: B010 - a plain attribute to torch's types
     return block
 
 

@@ -6,7 +6,8 @@ import torch
 
 from hypernet.decoders.decode_file import DecodeFile
 from hypernet.predictor.files import find_predictor
-from hypernet.predictor.predictor import PredictedClip, Predictor, load_predictor
+from hypernet.predictor.predicted import PredictedClip
+from hypernet.predictor.predictor import Predictor, load_predictor
 from hypernet.presets import DEFAULT_MODEL
 from hypernet.refinement import ClipContext, _Clip, refine_clip
 from tests.unit.hypernet.predictor.samples import drifting

@@ -1,0 +1,102 @@
+"""What a predictor says about a clip, and what predictor files have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hypernet.bitstream.steps import step_size
+from hypernet.decoders.coding_order import Step
+from hypernet.decoders.decode_file import DecodeFile
+from hypernet.errors import UnreadableInput
+
+MAX_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PredictedClip:
+    """What one forward pass says about a clip.
+
+    Attributes:
+        step_indices: quantisation step of each tensor, on the stream's grid.
+        symbols: int32 by name of the tensor; weights are symbols times step.
+    """
+
+    step_indices: dict[str, int]
+    symbols: dict[str, NDArray[np.int32]]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Weights as the decoder gets them."""
+        return {
+            name: torch.from_numpy(symbols).float() * step_size(self.step_indices[name])
+            for name, symbols in self.symbols.items()
+        }
+
+
+class ClipPredictor(Protocol):
+    """A trained hypernetwork together with the decode file that its streams name."""
+
+    decode_file: DecodeFile
+
+    def coding_order(self, num_clips: int) -> Sequence[Step]:
+        """In which order the clips of a segment are coded, and against which."""
+        ...
+
+    def predict(
+        self,
+        frames_TCHW: Tensor,
+        quality: int,
+        reference: tuple[Tensor, float] | None = None,
+        depth: int = 0,
+        motion_steps: int = 0,
+    ) -> PredictedClip:
+        """Weights of one clip.
+
+        Args:
+            frames_TCHW: 1 to 8 RGB frames, uint8, or float in [0, 1]; any size.
+            quality: 1 (fewest bits) to 100.
+            reference: for a decoder that departs from one, the nearest frame of another clip as it
+                is decoded, ``(3, H, W)`` float, and the frames from the middle of this clip to it,
+                negative if it is earlier.
+            depth: how many clips this one needs.
+            motion_steps: gradient steps for the motion, where the decoder has one.
+
+        Raises:
+            InvalidSettings: quality out of range.
+        """
+        ...
+
+
+def check_size(data: bytes) -> bytes:
+    """The bytes of a predictor file, unchanged.
+
+    Raises:
+        ValueError: larger than a predictor file may be.
+    """
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"a predictor file of {len(data)} bytes, at most {MAX_BYTES} are allowed")
+    return data
+
+
+def load_exactly(
+    model: nn.Module, tensors: Mapping[str, Tensor], path: Path, not_in_file: tuple[str, ...]
+) -> None:
+    """Load a predictor file into a model; names with the given beginnings live in another file.
+
+    Raises:
+        UnreadableInput: the file does not hold what the model needs.
+    """
+    try:
+        keys: Any = model.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise UnreadableInput(f"{path} does not fit the sizes that it names: {error}") from error
+    missing = [name for name in keys.missing_keys if not name.startswith(not_in_file)]
+    if missing or keys.unexpected_keys:
+        raise UnreadableInput(f"{path} lacks {missing} and has unknown {keys.unexpected_keys}")
