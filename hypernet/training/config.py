@@ -11,9 +11,16 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from hypernet.errors import InvalidSettings
+from hypernet.predictor.factor_predictor import FactorModelConfig
 from hypernet.predictor.weight_predictor import ModelConfig
 
 ConfigT = TypeVar("ConfigT")
+TUBELET, NERV_ENC, TECONERV = "tubelet", "nerv-enc", "teconerv"
+MODELS: dict[str, type[ModelConfig] | type[FactorModelConfig]] = {
+    TUBELET: ModelConfig,
+    NERV_ENC: FactorModelConfig,
+    TECONERV: FactorModelConfig,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,20 +88,27 @@ class OutputConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig:
-    """A training run."""
+    """A training run; ``method`` is one of ``MODELS`` and says which kind of model."""
 
     name: str
     data: DataConfig
     schedule: ScheduleConfig
     output: OutputConfig
-    model: ModelConfig = field(default_factory=ModelConfig)
+    method: str = TUBELET
+    model: ModelConfig | FactorModelConfig = field(default_factory=ModelConfig)
     seed: int = 0
+
+    @property
+    def model_name(self) -> str:
+        """Of the files that the run is exported to."""
+        return f"{self.method}-{self.name}"
 
     @property
     def fingerprint(self) -> str:
         """Hash of what must not change between a checkpoint and its continuation."""
         fixed = asdict(self)
-        del fixed["output"], fixed["name"], fixed["schedule"]["start_from"]
+        # The model's table says as much as the method.
+        del fixed["output"], fixed["name"], fixed["method"], fixed["schedule"]["start_from"]
         for place in ("train", "val", "cache"):
             del fixed["data"][place]
         return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
@@ -110,6 +124,12 @@ def load_config(path: Path) -> TrainingConfig:
         table = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidSettings(f"cannot read training configuration {path}: {error}") from error
+    method = table.get("method", TUBELET)
+    if method not in MODELS:
+        raise InvalidSettings(f"{path}: method {method!r} is not one of {', '.join(MODELS)}")
+    if isinstance(table.get("model", {}), dict):
+        where = f"{path}: model"
+        table["model"] = config_from_table(MODELS[method], table.get("model", {}), where)
     return config_from_table(TrainingConfig, table, str(path))
 
 
@@ -134,6 +154,10 @@ def config_from_table(kind: type[ConfigT], table: dict[str, Any], where: str) ->
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(value):
+        return value
+    if isinstance(hint, types.UnionType):
+        raise InvalidSettings(f"{where} must be a table")
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, dict):
             raise InvalidSettings(f"{where} must be a table")

@@ -26,6 +26,8 @@ from hypernet.training.frame_cache import CachedClip, FrameCache
 SCALES = (1.0, 1.0, 1.0, 1.5, 2.0)
 DISTANCES = (1, 1, 1, 1, 2, 2, 3)
 """Clips between the first frames of a pair."""
+MIN_WHOLE = 0.75
+"""Least share of a side that counts as the whole frame."""
 MAX_PAN = 5.0
 """Fastest synthetic camera, pixels per frame."""
 
@@ -44,19 +46,36 @@ class Batch:
     offset: Tensor
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """What a sample shows of its video.
+
+    Attributes:
+        height: of a sample in pixels.
+        width: of a sample in pixels.
+        whole_frame: most of the frame, resized whatever its aspect; else a crop.
+        distances: between the first frames of a pair, in clips, drawn alike.
+    """
+
+    height: int
+    width: int
+    whole_frame: bool = False
+    distances: tuple[int, ...] = DISTANCES
+
+
 class PairSampler:
     """Draws batches of clip pairs.
 
     Args:
         cache: usable clips.
-        crop: side of a crop in pixels.
+        sampling: what a sample shows.
         pairs: pairs per batch.
         seed: fixes every batch.
     """
 
-    def __init__(self, cache: FrameCache, *, crop: int, pairs: int, seed: int) -> None:
+    def __init__(self, cache: FrameCache, *, sampling: Sampling, pairs: int, seed: int) -> None:
         self._cache = cache
-        self._crop = crop
+        self._sampling = sampling
         self._pairs = pairs
         self._seed = seed
         counts = Counter(clip.prefix for clip in cache.clips)
@@ -76,16 +95,16 @@ class PairSampler:
 
     def _pair(self, clip: CachedClip, rng: np.random.Generator) -> tuple[Tensor, float]:
         frames = self._cache.frames(clip)
-        scale = min(rng.choice(SCALES), min(clip.height, clip.width) / self._crop)
-        side = int(self._crop * scale)
+        size = (self._sampling.height, self._sampling.width)
+        area = self._area(clip, rng)
         distance = CLIP_FRAMES
         if clip.frames == 1:
-            pair = _camera(frames[0], side, rng)
+            pair = _camera(frames[0], area, rng)
         else:
-            distance = min(CLIP_FRAMES * int(rng.choice(DISTANCES)), clip.frames - CLIP_FRAMES)
-            pair = _excerpt(frames, side, distance, rng)
-        if side != self._crop:
-            size = (self._crop, self._crop)
+            chosen = CLIP_FRAMES * int(rng.choice(self._sampling.distances))
+            distance = min(chosen, clip.frames - CLIP_FRAMES)
+            pair = _excerpt(frames, area, distance, rng)
+        if area != size:
             pair = F.interpolate(pair, size=size, mode="bilinear", antialias=True)
         if rng.random() < 0.5:
             pair = pair.flip(-1)
@@ -95,33 +114,43 @@ class PairSampler:
         offset = (CLIP_FRAMES - 1) / 2 - distance
         return (pair.flip(0), -offset) if rng.random() < 0.5 else (pair, offset)
 
+    def _area(self, clip: CachedClip, rng: np.random.Generator) -> tuple[int, int]:
+        """Height and width of what is shown, in pixels of the source."""
+        if self._sampling.whole_frame:
+            share = rng.uniform(MIN_WHOLE, 1)
+            return int(clip.height * share), int(clip.width * share)
+        height, width = self._sampling.height, self._sampling.width
+        scale = min(rng.choice(SCALES), clip.height / height, clip.width / width)
+        return int(height * scale), int(width * scale)
+
 
 def _excerpt(
-    frames: NDArray[np.uint8], side: int, distance: int, rng: np.random.Generator
+    frames: NDArray[np.uint8], area: tuple[int, int], distance: int, rng: np.random.Generator
 ) -> Tensor:
     start = rng.integers(frames.shape[0] - distance - CLIP_FRAMES + 1)
-    top = rng.integers(frames.shape[1] - side + 1)
-    left = rng.integers(frames.shape[2] - side + 1)
-    place = np.s_[top : top + side, left : left + side]
+    top = rng.integers(frames.shape[1] - area[0] + 1)
+    left = rng.integers(frames.shape[2] - area[1] + 1)
+    place = np.s_[top : top + area[0], left : left + area[1]]
     clips = [frames[s : s + CLIP_FRAMES, *place] for s in (start, start + distance)]
     return torch.from_numpy(np.concatenate(clips)).permute(0, 3, 1, 2)
 
 
-def _camera(still: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Tensor:
+def _camera(still: NDArray[np.uint8], area: tuple[int, int], rng: np.random.Generator) -> Tensor:
     """16 frames of a camera moving over a still at constant speed."""
     times = torch.arange(2 * CLIP_FRAMES) - (CLIP_FRAMES - 0.5)
     height, width = still.shape[:2]
+    high, wide = area
     zoom = torch.exp(times * float(rng.normal(0, 0.006)))
     speed = rng.uniform(0, MAX_PAN) * rng.random()
     angle = rng.uniform(0, 2 * np.pi)
-    centre_x = rng.uniform(side / 2, width - side / 2) + times * speed * float(np.cos(angle))
-    centre_y = rng.uniform(side / 2, height - side / 2) + times * speed * float(np.sin(angle))
+    centre_x = rng.uniform(wide / 2, width - wide / 2) + times * speed * float(np.cos(angle))
+    centre_y = rng.uniform(high / 2, height - high / 2) + times * speed * float(np.sin(angle))
     theta = torch.zeros(2 * CLIP_FRAMES, 2, 3)
-    theta[:, 0, 0] = zoom * (side / width)
-    theta[:, 1, 1] = zoom * (side / height)
+    theta[:, 0, 0] = zoom * (wide / width)
+    theta[:, 1, 1] = zoom * (high / height)
     theta[:, 0, 2] = centre_x * (2 / width) - 1
     theta[:, 1, 2] = centre_y * (2 / height) - 1
-    where = F.affine_grid(theta, [2 * CLIP_FRAMES, 3, side, side], align_corners=False)
+    where = F.affine_grid(theta, [2 * CLIP_FRAMES, 3, high, wide], align_corners=False)
     image = torch.tensor(still).permute(2, 0, 1)[None].float()
     views = F.grid_sample(
         image.expand(2 * CLIP_FRAMES, -1, -1, -1),

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypernet.decoders.decode_file import decode_file_name, load_decode_file, pack_decode_file
+from torch import nn
+
+from hypernet.decoders.decode_file import decode_file_name, load_decode_file
 from hypernet.errors import OutputNotWritable
-from hypernet.predictor.predictor import Predictor, load_predictor, pack_predictor
-from hypernet.predictor.weight_predictor import WeightPredictor
+from hypernet.predictor.predicted import ClipPredictor
+from hypernet.predictor.predictor import load_clip_predictor
 from hypernet.training.checkpoint import Progress, load_average
 from hypernet.training.config import TrainingConfig, load_config
+from hypernet.training.dataset import PairSampler
 from hypernet.training.frame_cache import FrameCache, build_cache
+from hypernet.training.methods import method_of
 from hypernet.training.trainer import CHECKPOINT_NAME
 from hypernet.training.validation import ClipScore, score_video
 
@@ -46,11 +50,8 @@ def export_model(
         OutputNotWritable: the files cannot be written.
     """
     config = load_config(config_path)
-    model = WeightPredictor(config.model, config.seed)
+    model = method_of(config).build()
     progress = load_average(Path(config.output.folder) / CHECKPOINT_NAME, model, config.fingerprint)
-    files = _write_model(config, model, folder)
-    predictor = load_predictor(files.predictor, files.decode_file)
-    scores = {quality: _scores(predictor, config, quality) for quality in qualities}
     cache = build_cache(
         Path(config.data.train),
         Path(config.data.cache),
@@ -58,6 +59,9 @@ def export_model(
         min_side=config.data.crop,
         min_frames=16,
     )
+    files = _write_model(config, model, folder, cache)
+    predictor = load_clip_predictor(files.predictor, files.decode_file)
+    scores = {quality: _scores(predictor, config, quality) for quality in qualities}
     text = _card(
         config=config,
         config_path=config_path,
@@ -71,15 +75,22 @@ def export_model(
     return files
 
 
-def _write_model(config: TrainingConfig, model: WeightPredictor, folder: Path) -> ExportedModel:
-    decode_data = pack_decode_file(config.model.decoder, model.base(), model.prior)
+def _write_model(
+    config: TrainingConfig, model: nn.Module, folder: Path, cache: FrameCache
+) -> ExportedModel:
+    method = method_of(config)
+    decode_data = method.decode_data(model)
     files = ExportedModel(
-        predictor=folder / f"tubelet-{config.name}.predictor.safetensors",
+        predictor=folder / f"{config.model_name}.predictor.safetensors",
         decode_file=folder / decode_file_name(decode_data),
-        card=folder / f"tubelet-{config.name}.md",
+        card=folder / f"{config.model_name}.md",
     )
     _write(files.decode_file, decode_data)
-    _write(files.predictor, pack_predictor(model, load_decode_file(files.decode_file).sha256))
+    sampler = PairSampler(
+        cache, sampling=method.sampling(), pairs=config.data.pairs, seed=config.seed
+    )
+    sha256 = load_decode_file(files.decode_file).sha256
+    _write(files.predictor, method.predictor_data(model, sha256, sampler))
     return files
 
 
@@ -93,7 +104,7 @@ def _write(path: Path, data: bytes) -> None:
         raise OutputNotWritable(f"cannot write {path}: {error}") from error
 
 
-def _scores(predictor: Predictor, config: TrainingConfig, quality: int) -> list[ClipScore]:
+def _scores(predictor: ClipPredictor, config: TrainingConfig, quality: int) -> list[ClipScore]:
     videos = sorted(p for p in Path(config.data.val).iterdir() if p.suffix in {".mp4", ".mkv"})
     return [score_video(predictor, path, quality=quality) for path in videos]
 
@@ -108,15 +119,16 @@ def _card(
     files: ExportedModel,
     remarks: str,
 ) -> str:
+    sampling = method_of(config).sampling()
     parts = [
-        f"# tubelet-{config.name}",
+        f"# {config.model_name}",
         f"Predictor `{files.predictor.name}` ({files.predictor.stat().st_size:,} bytes) and decode "
         f"file `{files.decode_file.name}` ({files.decode_file.stat().st_size:,} bytes), float16, "
         "averaged weights.",
         remarks,
         "## Training",
-        f"{progress.step:,} steps of {2 * config.data.pairs} clips of 8x{config.data.crop}x"
-        f"{config.data.crop} pixels in {progress.seconds / 3600:.1f} hours of wall time, seed "
+        f"{progress.step:,} steps of {2 * config.data.pairs} clips of 8x{sampling.height}x"
+        f"{sampling.width} pixels in {progress.seconds / 3600:.1f} hours of wall time, seed "
         f"{config.seed}, configuration `{config.fingerprint}`. Continue with "
         f"`nrv train {config_path.name} --resume`.",
         "## Scores",

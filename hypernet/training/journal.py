@@ -12,17 +12,15 @@ import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from hypernet.decoders.spectrum import CLIP_FRAMES
-from hypernet.decoders.tubelet_layers import render_clips
 from hypernet.errors import OutputNotWritable
-from hypernet.predictor.weight_predictor import WeightPredictor
-from hypernet.training.config import TrainingConfig
+from hypernet.training.config import OutputConfig
 from hypernet.training.dataset import Batch
-from hypernet.training.losses import Losses
+from hypernet.training.methods import Method, StepLosses
 
-_LOSSES = tuple(f.name for f in fields(Losses))
-_COLUMNS = ("step", *_LOSSES, "psnr_db", "gradient_norm", "learning_rate", "seconds", "data_wait")
+_MEASURES = ("psnr_db", "gradient_norm", "learning_rate", "seconds", "data_wait")
 
 
 class Journal:
@@ -32,10 +30,13 @@ class Journal:
         OutputNotWritable: the output folder cannot be made.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
-        self._folder = Path(config.output.folder)
-        self._every = config.output.log_steps
-        self._sums = [0.0] * (len(_LOSSES) + 1)
+    def __init__(self, output: OutputConfig, method: Method) -> None:
+        self._folder = Path(output.folder)
+        self._every = output.log_steps
+        self._method = method
+        self._losses = tuple(f.name for f in fields(method.losses_type))
+        self._columns = ("step", *self._losses, *_MEASURES)
+        self._sums = [0.0] * (len(self._losses) + 1)
         self._counted = 0
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -52,41 +53,38 @@ class Journal:
         if not self.log.exists():
             return
         rows = [row for row in _read(self.log) if int(row[0]) <= step]
-        _write(self.log, rows)
+        _write(self.log, [self._columns, *rows])
 
     def record(
         self,
         *,
         step: int,
-        losses: Losses,
+        losses: StepLosses,
         gradient_norm: float,
         learning_rate: float,
         seconds: float,
         data_wait: float,
     ) -> None:
         """Count one step; write a line when enough have been counted."""
-        values = [float(getattr(losses, name).detach()) for name in _LOSSES]
+        values = [float(getattr(losses, name).detach()) for name in self._losses]
         self._sums = [a + b for a, b in zip(self._sums, [*values, gradient_norm], strict=True)]
         self._counted += 1
         if step % self._every:
             return
         *means, norm = (value / self._counted for value in self._sums)
         self._sums, self._counted = [0.0] * len(self._sums), 0
-        psnr = -10 * math.log10(max(means[_LOSSES.index("mse")], 1e-9))
+        psnr = -10 * math.log10(max(means[self._losses.index("mse")], 1e-9))
         numbers = [*means, psnr, norm, learning_rate, seconds, data_wait]
         rows = _read(self.log) if self.log.exists() else []
         rows.append([str(step), *(f"{value:.6g}" for value in numbers)])
-        _write(self.log, rows)
+        _write(self.log, [self._columns, *rows])
 
-    def sample(self, step: int, model: WeightPredictor, batch: Batch) -> None:
+    def sample(self, step: int, model: nn.Module, batch: Batch) -> None:
         """Source above reconstruction, first and last frame of the first clips, plus the curves."""
         device = next(model.parameters()).device
         frames = batch.frames[:6, 0].to(device).float() / 255
-        step_index = torch.full((len(frames),), model.config.quality_step(50), device=device)
         with torch.no_grad():
-            times = torch.arange(CLIP_FRAMES, dtype=torch.float32, device=device)
-            weights = model(frames, step_index).rounded().dequantized(step_index, None)
-            decoded = render_clips(model.base(), weights, times)
+            decoded = self._method.reconstruct(model, frames)
         rows = [
             torch.cat(list(video[:, moment]), dim=-1)
             for moment in (0, CLIP_FRAMES - 1)
@@ -107,9 +105,9 @@ class Journal:
             return
         table = np.array(rows, dtype=np.float64)
         figure = Figure(figsize=(9, 6), layout="tight")
-        for place, name in enumerate(("psnr_db", "inter_bits_per_pixel", "total", "gradient_norm")):
+        for place, name in enumerate(("psnr_db", self._losses[-2], "total", "gradient_norm")):
             axes = figure.add_subplot(2, 2, place + 1)
-            axes.plot(table[:, 0], table[:, _COLUMNS.index(name)])
+            axes.plot(table[:, 0], table[:, self._columns.index(name)])
             axes.set_title(name)
             axes.grid(visible=True)
         figure.savefig(self._folder / "curves.png")
@@ -141,7 +139,7 @@ def _write(path: Path, rows: Sequence[Sequence[str]]) -> None:
     temporary = path.with_suffix(".partial")
     try:
         with temporary.open("w", newline="") as file:
-            csv.writer(file).writerows([_COLUMNS, *rows])
+            csv.writer(file).writerows(rows)
         temporary.replace(path)
     except OSError as error:
         raise OutputNotWritable(f"cannot write {path}: {error}") from error

@@ -18,13 +18,12 @@ from hypernet.predictor.timm_import import (
     create_optimizer_v2,
     dispatch_clip_grad,
 )
-from hypernet.predictor.weight_predictor import WeightPredictor, channels_last
 from hypernet.training.checkpoint import Progress, load_average, load_checkpoint, save_checkpoint
 from hypernet.training.config import TrainingConfig, load_config
 from hypernet.training.dataset import Batch, PairSampler, Prefetcher
 from hypernet.training.frame_cache import FrameCache, build_cache
 from hypernet.training.journal import Journal
-from hypernet.training.losses import Losses, clip_losses
+from hypernet.training.methods import StepLosses, method_of
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +97,8 @@ class _Loop:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         data, schedule = config.data, config.schedule
         torch.manual_seed(config.seed)
-        self.model = channels_last(WeightPredictor(config.model, config.seed).to(self._device))
+        self._method = method_of(config)
+        self.model = self._method.build().to(self._device)
         if schedule.start_from:
             load_average(Path(schedule.start_from), self.model, None)
         self.average = ModelEmaV3(
@@ -119,8 +119,10 @@ class _Loop:
             warmup_lr_init=schedule.learning_rate * 0.02,
             t_in_epochs=False,
         )
-        self._sampler = PairSampler(cache, crop=data.crop, pairs=data.pairs, seed=config.seed)
-        self._journal = Journal(config)
+        self._sampler = PairSampler(
+            cache, sampling=self._method.sampling(), pairs=data.pairs, seed=config.seed
+        )
+        self._journal = Journal(config.output, self._method)
 
     def restore(self) -> None:
         """Continue from the checkpoint."""
@@ -164,22 +166,14 @@ class _Loop:
         self._save()
         return waited
 
-    def _train_step(self, batch: Batch) -> tuple[Losses, float]:
+    def _train_step(self, batch: Batch) -> tuple[StepLosses, float]:
         config = self.config.schedule
         # Noise and qualities depend on the step alone: a resumed run repeats them exactly.
         noise = torch.Generator(self._device)
         noise.manual_seed(self.config.seed * 1_000_003 + self.step)
         self._scheduler.step_update(self.step)
-        frames = batch.frames.to(self._device).float() / 255
-        steps = torch.randint(
-            self.config.model.prior.finest_step,
-            self.config.model.prior.coarsest_step + 1,
-            (len(frames),),
-            generator=noise,
-            device=self._device,
-        )
         with torch.autocast(self._device.type, torch.bfloat16, enabled=config.bf16):
-            losses = clip_losses(self.model, frames, batch.offset.to(self._device), steps, noise)
+            losses = self._method.losses(self.model, batch, self.step, noise)
         if not math.isfinite(losses.total.item()):
             return losses, math.nan
         self._optimizer.zero_grad(set_to_none=True)
@@ -192,7 +186,7 @@ class _Loop:
             self.average.update(self.model, self.step)
         return losses, norm
 
-    def _check(self, losses: Losses, norm: float) -> None:
+    def _check(self, losses: StepLosses, norm: float) -> None:
         if math.isfinite(norm):
             return
         kept = self._checkpoint if self._checkpoint.exists() else "none was written yet"

@@ -13,12 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hypernet.decoders.coding_order import Step, coding_order, nearest_frame
+from hypernet.decoders.coding_order import Step, nearest_frame
 from hypernet.decoders.decode_file import DecodeFile
-from hypernet.decoders.learned_coding import encode_clip
 from hypernet.decoders.spectrum import CLIP_FRAMES
-from hypernet.decoders.tubelet import Tubelet
-from hypernet.predictor.predictor import PredictedClip, Predictor
+from hypernet.predictor.predicted import ClipPredictor, PredictedClip
 from hypernet.weights import ClipShape
 
 SEGMENT_CLIPS = 8
@@ -42,12 +40,12 @@ class ClipScore:
 
 
 def score_video(
-    predictor: Predictor,
+    predictor: ClipPredictor,
     path: Path,
     *,
     quality: int,
     max_frames: int = 64,
-    order: Callable[[int], Sequence[Step]] = coding_order,
+    order: Callable[[int], Sequence[Step]] | None = None,
     mean_weights: Mapping[str, Tensor] | None = None,
 ) -> ClipScore:
     """Encode and decode the first frames of a video.
@@ -57,7 +55,8 @@ def score_video(
         path: a video.
         quality: 1 to 100.
         max_frames: leading frames used.
-        order: in which order the clips of a segment are coded, and against which.
+        order: in which order the clips of a segment are coded, and against which; by default as
+            the predictor does.
         mean_weights: ``(C,)`` by name, replaces the predicted weights of that name when decoding
             (the ablation).
     """
@@ -65,7 +64,8 @@ def score_video(
     original = torch.from_numpy(frames).permute(0, 3, 1, 2)
     num_bytes, decoded = 0, list[Tensor]()
     for segment in torch.split(original, SEGMENT_CLIPS * CLIP_FRAMES):
-        coded, shown = _segment(predictor, segment, quality, order, mean_weights or {})
+        steps = (order or predictor.coding_order)(-(-len(segment) // CLIP_FRAMES))
+        coded, shown = _segment(predictor, segment, quality, steps, mean_weights or {})
         num_bytes += coded
         decoded.append(shown)
     error = torch.cat(decoded) - original.float()
@@ -78,10 +78,10 @@ def score_video(
 
 
 def _segment(
-    predictor: Predictor,
+    predictor: ClipPredictor,
     frames_NCHW: Tensor,
     quality: int,
-    order: Callable[[int], Sequence[Step]],
+    steps: Sequence[Step],
     mean_weights: Mapping[str, Tensor],
 ) -> tuple[int, Tensor]:
     """Bytes of a segment, and its frames as 8-bit values."""
@@ -90,7 +90,7 @@ def _segment(
     sent: dict[int, PredictedClip] = {}
     decoded: dict[int, Tensor] = {}
     num_bytes = 0
-    for step in order(len(clips)):
+    for step in steps:
         clip = clips[step.clip]
         near = None
         if step.reference is not None:
@@ -98,10 +98,9 @@ def _segment(
             near = (decoded[step.reference][frame], offset)
         predicted = predictor.predict(clip, quality, near, step.depth)
         before = None if step.reference is None else sent[step.reference].symbols
-        data = encode_clip(
-            decode_file.prior, predicted.step_indices["grid"], predicted.symbols, before
-        )
-        num_bytes += len(data)
+        specs = decode_file.decoder(_shape(clip)).weight_specs()
+        indices = [predicted.step_indices[spec.name] for spec in specs]
+        num_bytes += len(decode_file.coding.encode(predicted.symbols, specs, indices, before))
         weights = predicted.weights()
         for name, mean in mean_weights.items():
             weights[name] = mean[:, None, None].expand_as(weights[name])
@@ -115,12 +114,15 @@ def decode(
     decode_file: DecodeFile, weights: Mapping[str, Tensor], clip: Tensor, reference: Tensor | None
 ) -> Tensor:
     """Frames of a clip's weights, float in [0, 1], shaped like ``clip``."""
-    shape = ClipShape(frames=clip.shape[0], height=clip.shape[2], width=clip.shape[3])
-    decoder = Tubelet(decode_file.config, shape, decode_file.base)
+    decoder = decode_file.decoder(_shape(clip))
     departing = {} if reference is None else {"reference": reference}
     with torch.inference_mode():
-        times = torch.arange(shape.frames, dtype=torch.float32)
+        times = torch.arange(len(clip), dtype=torch.float32)
         return decoder.render({**weights, **departing}, times)
+
+
+def _shape(clip: Tensor) -> ClipShape:
+    return ClipShape(frames=clip.shape[0], height=clip.shape[2], width=clip.shape[3])
 
 
 def read_rgb(path: Path, max_frames: int) -> NDArray[np.uint8]:

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from hypernet.errors import UnreadableInput
-from hypernet.training.dataset import PairSampler, Prefetcher
+from hypernet.training.dataset import PairSampler, Prefetcher, Sampling
 from hypernet.training.frame_cache import FrameCache, build_cache
 from tests.unit.hypernet.training.samples import make_sources
+
+SQUARE = Sampling(height=64, width=64)
 
 
 @pytest.fixture(name="cache", scope="module")
@@ -47,10 +49,10 @@ def test_a_folder_without_a_usable_clip_is_refused(tmp_path: Path) -> None:
 
 
 def test_batches_depend_on_seed_and_step_only(cache: FrameCache) -> None:
-    one = PairSampler(cache, crop=64, pairs=3, seed=5)
-    two = PairSampler(cache, crop=64, pairs=3, seed=5)
+    one = PairSampler(cache, sampling=SQUARE, pairs=3, seed=5)
+    two = PairSampler(cache, sampling=SQUARE, pairs=3, seed=5)
     one.batch(0)
-    other = PairSampler(cache, crop=64, pairs=3, seed=6)
+    other = PairSampler(cache, sampling=SQUARE, pairs=3, seed=6)
     assert torch.equal(one.batch(7).frames, two.batch(7).frames)
     assert torch.equal(one.batch(7).offset, two.batch(7).offset)
     assert not torch.equal(one.batch(7).frames, one.batch(8).frames)
@@ -58,15 +60,23 @@ def test_batches_depend_on_seed_and_step_only(cache: FrameCache) -> None:
 
 
 def test_batches_hold_pairs_of_whole_clips(cache: FrameCache) -> None:
-    batch = PairSampler(cache, crop=64, pairs=4, seed=0).batch(0)
+    batch = PairSampler(cache, sampling=SQUARE, pairs=4, seed=0).batch(0)
     assert batch.frames.shape == (4, 2, 8, 3, 64, 64)
     assert batch.frames.dtype == torch.uint8
     assert set((batch.offset.abs() - 4.5).tolist()) <= {0.0, 4.0, 8.0, 16.0}
 
 
+def test_whole_frames_are_resized_whatever_their_aspect(cache: FrameCache) -> None:
+    sampling = Sampling(height=32, width=64, whole_frame=True, distances=(1,))
+    batch = PairSampler(cache, sampling=sampling, pairs=4, seed=0).batch(0)
+    assert batch.frames.shape == (4, 2, 8, 3, 32, 64)
+    assert set(batch.offset.abs().tolist()) <= {0.5, 4.5}
+    assert (batch.frames[:, 0, 0].float().flatten(1).std(1) > 5).all()
+
+
 def test_a_still_becomes_a_moving_clip(cache: FrameCache) -> None:
     still = FrameCache(folder=cache.folder, clips=cache.clips[2:], skipped=())
-    sampler = PairSampler(still, crop=64, pairs=1, seed=0)
+    sampler = PairSampler(still, sampling=SQUARE, pairs=1, seed=0)
     moved = [
         float((b.frames[0, 0, 0].float() - b.frames[0, 1, 7].float()).abs().mean())
         for b in map(sampler.batch, range(8))
@@ -78,14 +88,14 @@ def test_rare_prefixes_are_drawn_more_than_their_share(tmp_path: Path, cache: Fr
     many = FrameCache(
         folder=cache.folder, clips=(cache.clips[0],) * 9 + (cache.clips[1],), skipped=()
     )
-    sampler = PairSampler(many, crop=64, pairs=1, seed=0)
+    sampler = PairSampler(many, sampling=SQUARE, pairs=1, seed=0)
     widths = [sampler._weights[:9].sum(), sampler._weights[9]]
     assert widths == pytest.approx([0.75, 0.25])
     assert tmp_path.exists()
 
 
 def test_the_prefetcher_yields_every_step_in_order(cache: FrameCache) -> None:
-    sampler = PairSampler(cache, crop=64, pairs=1, seed=2)
+    sampler = PairSampler(cache, sampling=SQUARE, pairs=1, seed=2)
     prefetcher = Prefetcher(sampler, 3, 8)
     batches = list(prefetcher)
     prefetcher.close()
@@ -95,10 +105,10 @@ def test_the_prefetcher_yields_every_step_in_order(cache: FrameCache) -> None:
 
 
 def test_the_prefetcher_stops_early_and_passes_errors_on(cache: FrameCache) -> None:
-    prefetcher = Prefetcher(PairSampler(cache, crop=64, pairs=1, seed=2), 0, 1000)
+    prefetcher = Prefetcher(PairSampler(cache, sampling=SQUARE, pairs=1, seed=2), 0, 1000)
     next(iter(prefetcher))
     prefetcher.close()
-    too_large = PairSampler(cache, crop=64, pairs=1, seed=2)
+    too_large = PairSampler(cache, sampling=SQUARE, pairs=1, seed=2)
     too_large._pairs = -1
     failing = Prefetcher(too_large, 0, 2)
     with pytest.raises(ValueError, match="negative"):
