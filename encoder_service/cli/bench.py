@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from encoder_service.cli.load_bench import load
 from encoder_service.cli.service_bench import service
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from hypernet.evaluation.codecs import VideoCodec
 
 app = typer.Typer(help="Measure, ours and the anchors side by side.", no_args_is_help=True)
+app.command()(load)
 app.command()(service)
 
 Suite = Annotated[str, typer.Option(help="val, standard (in $NRV_DATA), or a folder of clips.")]
