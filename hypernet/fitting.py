@@ -24,7 +24,7 @@ from hypernet.decoders.base import Decoder
 from hypernet.decoders.blocks import HEAD_BIAS
 from hypernet.errors import Cancelled, EncodeFailed
 from hypernet.optimizer import FitOptimizer
-from hypernet.quantization import dequantize, quantize
+from hypernet.quantization import Symbols, dequantize, quantize
 from hypernet.rate_distortion import Quality, coded_bits, decoded_quality
 from hypernet.rate_model import laplace_bits
 from hypernet.weights import WeightSpec
@@ -101,6 +101,7 @@ def fit(
     settings: FitSettings,
     *,
     initial: FittedWeights | None = None,
+    reference: Symbols | None = None,
     device: torch.device | None = None,
     on_progress: Callable[[FitProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -115,6 +116,7 @@ def fit(
         frames_TCHW: RGB, uint8.
         settings: trade-off and limits.
         initial: what to refine; without it, the start is random by ``settings.seed``.
+        reference: integers, on the grid of ``initial``, that the result will be coded against.
         device: where to compute.
         on_progress: called after every step.
         should_stop: asked before every step.
@@ -123,7 +125,14 @@ def fit(
         Cancelled: ``should_stop`` returned true.
         EncodeFailed: the fit diverged, or a weight is too large to be coded.
     """
-    run = _Fit(decoder, frames_TCHW, settings, initial, device or torch.device("cpu"))
+    run = _Fit(
+        decoder,
+        frames_TCHW,
+        settings,
+        initial=initial,
+        reference=reference,
+        device=device or torch.device("cpu"),
+    )
     while not run.finished():
         if should_stop is not None and should_stop():
             raise Cancelled("the fit was cancelled")
@@ -141,10 +150,13 @@ class _Fit:
         decoder: Decoder,
         frames_TCHW: Tensor,
         settings: FitSettings,
+        *,
         initial: FittedWeights | None,
+        reference: Symbols | None,
         device: torch.device,
     ) -> None:
         self.decoder, self.settings, self.device = decoder, settings, device
+        self.reference = reference
         self.frames = frames_TCHW.to(device)
         self.specs = decoder.weight_specs()
         self.generator = torch.Generator().manual_seed(settings.seed)
@@ -160,6 +172,10 @@ class _Fit:
         )
         # Set once the steps are frozen. Noise would undo a good fit faster than a few steps mend.
         self.step_indices = None if initial is None else initial.step_indices
+        self.origins = {
+            name: torch.from_numpy(symbols).to(device).float()
+            for name, symbols in (reference or {}).items()
+        }
         self.batches = _frame_batches(len(self.frames), settings.batch_frames, self.generator)
         self.steps = 0
         self.started = time.monotonic()
@@ -201,7 +217,9 @@ class _Fit:
     def cost(self, fitted: FittedWeights) -> tuple[bool, float]:
         """Sorts by whether the target is missed, then by the loss of what would be sent."""
         quality, target = self._quality(fitted), self.settings.target_psnr_db
-        bits = 0.0 if self.settings.eight_bit else coded_bits(self.specs, fitted.symbols)
+        bits = 0.0
+        if not self.settings.eight_bit:
+            bits = coded_bits(self.specs, fitted.symbols, self.reference)
         loss = quality.mse + self.settings.rate_weight * bits / self.decoder.clip.pixels
         return target is not None and quality.psnr_db < target, loss
 
@@ -220,7 +238,7 @@ class _Fit:
         for i, spec in enumerate(self.specs):
             step = self._step(i)
             scaled = weights[spec.name] / step
-            bits = bits + laplace_bits(scaled, spec)
+            bits = bits + laplace_bits(scaled - self.origins.get(spec.name, 0), spec)
             sent[spec.name] = self._rounded(scaled) * step
         return sent, bits / self.decoder.clip.pixels
 

@@ -127,9 +127,13 @@ class Plan:
         """Frames of the whole video."""
         return sum(segment.num_frames for segment in self.segments)
 
-    def longest_decoder(self) -> Decoder:
-        """The decoder of the longest segment, by which the network was sized."""
-        clip = _longest_clip(self.info, self.segments)
+    def longest_decoder(self, clip_frames: int | None = None) -> Decoder:
+        """The decoder of the longest clip, by which the network was sized.
+
+        Args:
+            clip_frames: of the preset.
+        """
+        clip = _longest_clip(self.info, self.segments, clip_frames)
         return build_decoder(self.decoder, self.decoder_config, clip)
 
     def header(self) -> StreamHeader:
@@ -208,7 +212,7 @@ def plan_of(survey: Survey, settings: EncodeSettings) -> Plan:
     """The plan for a source that somebody has read."""
     preset = find_preset(settings.preset)
     predictor = find_predictor(preset.predictor) if preset.predictor else None
-    longest = _longest_clip(survey.info, survey.segments)
+    longest = _longest_clip(survey.info, survey.segments, preset.clip_frames)
     config = preset.configure(longest, rate_factor(settings.chosen_quality))
     return Plan(
         info=survey.info,
@@ -221,8 +225,12 @@ def plan_of(survey: Survey, settings: EncodeSettings) -> Plan:
     )
 
 
-def _longest_clip(info: VideoInfo, segments: Sequence[SegmentRange]) -> ClipShape:
+def _longest_clip(
+    info: VideoInfo, segments: Sequence[SegmentRange], clip_frames: int | None
+) -> ClipShape:
+    """Of one clip for each segment, or of clips that have at most so many frames."""
     frames = max(segment.num_frames for segment in segments)
+    frames = min(frames, clip_frames or frames)
     return ClipShape(frames=frames, height=info.height, width=info.width)
 
 

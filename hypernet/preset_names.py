@@ -12,6 +12,16 @@ PRESET_NAMES = (
     "nerv-paper-s",
     "nerv-paper-m",
     "nerv-paper-l",
+    "nerv-plus-s",
+    "nerv-plus-m",
+    "nerv-plus-l",
+    "nerv-plus-paper-s",
+    "nerv-plus-paper-m",
+    "nerv-plus-paper-l",
+    "srnerv-s",
+    "srnerv-m",
+    "srnerv-l",
+    "nirvana",
 )
 DEFAULT_PRESET = "balanced"
 

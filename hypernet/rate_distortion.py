@@ -45,10 +45,18 @@ def decoded_quality(decoder: Decoder, weights: Weights, frames_TCHW: Tensor) -> 
     return Quality(mse=mse_T.mean().item(), psnr_db=psnr_T.mean().item())
 
 
-def coded_bits(specs: Sequence[WeightSpec], symbols: Symbols) -> float:
-    """Bits of a clip that is coded on its own, side information included.
+def coded_bits(
+    specs: Sequence[WeightSpec], symbols: Symbols, reference: Symbols | None = None
+) -> float:
+    """Bits of a clip, side information included.
+
+    Args:
+        specs: of its tensors.
+        symbols: its integers.
+        reference: those of the clip that it is coded against, None if coded on its own.
 
     Raises:
         EncodeFailed: a symbol is too large to be coded.
     """
-    return sum(estimate_bits(symbols[spec.name], spec) for spec in specs)
+    against = reference or {}
+    return sum(estimate_bits(symbols[s.name], s, against.get(s.name)) for s in specs)

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
 from hypernet.bitstream.segment import encode_segment as code_segment
+from hypernet.chain_fitting import fit_chain
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoding import segment_frames
 from hypernet.errors import EncodeFailed, UnreadableVideo
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB, PsnrAccumulator
-from hypernet.fitting import BATCH_FRAMES, FitProgress, FitSettings, fit
+from hypernet.fitting import FitProgress, FitSettings
 from hypernet.plan import EncodeSettings, Plan
 from hypernet.predictor.files import find_predictor
 from hypernet.presets import find_preset, rate_weight
@@ -114,26 +115,27 @@ def _predicted(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> Segm
 
 def _fitted(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> SegmentSymbols:
     num_frames = len(frames.pts)
-    coder = SegmentDecoder(plan.header())
-    decoder = coder.decoder_of(num_frames)
-    frames_TCHW = torch.from_numpy(frames.frames_THWC).permute(0, 3, 1, 2)
-    fitted = fit(
-        decoder,
-        frames_TCHW,
+    clip_frames = find_preset(limits.settings.preset).clip_frames or num_frames
+    fitted = fit_chain(
+        SegmentDecoder(plan.header()).decoder_of,
+        torch.from_numpy(frames.frames_THWC).permute(0, 3, 1, 2),
         _fit_settings(plan, limits, num_frames),
+        clip_frames,
         device=limits.settings.torch_device(),
         on_progress=limits.on_progress,
         should_stop=limits.should_stop,
     )
     return SegmentSymbols(
         pts=frames.pts,
-        refinement_steps=fitted.steps,
-        clips=(
+        refinement_steps=sum(clip.steps for clip in fitted),
+        clips=tuple(
             ClipSymbols(
-                num_frames=num_frames,
-                step_indices=fitted.step_indices,
-                symbols=fitted.symbols,
-            ),
+                num_frames=min(clip_frames, num_frames - number * clip_frames),
+                reference=number - 1 if number else None,
+                step_indices=clip.step_indices,
+                symbols=clip.symbols,
+            )
+            for number, clip in enumerate(fitted)
         ),
     )
 
@@ -144,13 +146,16 @@ def _fit_settings(plan: Plan, limits: SegmentLimits, num_frames: int) -> FitSett
     steps = settings.steps
     if steps is None:
         only_budget = math.isfinite(limits.seconds)
-        steps = UNBOUNDED_STEPS if only_budget else preset.steps(num_frames, BATCH_FRAMES)
+        default = preset.steps(num_frames, preset.batch_frames)
+        steps = UNBOUNDED_STEPS if only_budget else default
+    decoder = plan.longest_decoder(preset.clip_frames)
     return FitSettings(
-        rate_weight=rate_weight(preset, settings.chosen_quality, plan.longest_decoder()),
+        rate_weight=rate_weight(preset, settings.chosen_quality, decoder),
         steps=steps,
         seconds=limits.seconds * (1 - VERIFY_SHARE),
         target_psnr_db=settings.goal_psnr_db,
         learning_rate=preset.learning_rate,
+        batch_frames=preset.batch_frames,
         seed=settings.seed,
     )
 

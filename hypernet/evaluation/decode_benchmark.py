@@ -21,7 +21,7 @@ from hypernet.evaluation.encoders import LOSSLESS_RGB, write_video
 from hypernet.evaluation.synthetic import landscape
 from hypernet.evaluation.table import write_tsv
 from hypernet.plan import EncodeSettings
-from hypernet.presets import SEGMENT_FRAMES
+from hypernet.preset import SEGMENT_FRAMES
 
 SEGMENTS = 3
 REPEATS = 3

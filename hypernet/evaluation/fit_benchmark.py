@@ -24,7 +24,8 @@ from hypernet.evaluation.codecs import read_rgb
 from hypernet.evaluation.suites import find_clips
 from hypernet.evaluation.table import write_tsv
 from hypernet.fitting import FitSettings, fit
-from hypernet.presets import Preset, find_preset, rate_factor, rate_weight
+from hypernet.preset import Preset
+from hypernet.presets import find_preset, rate_factor, rate_weight
 from hypernet.quantization import Symbols, dequantize
 from hypernet.rate_distortion import decoded_quality
 from hypernet.weights import ClipShape

@@ -4,8 +4,9 @@ import pytest
 
 from hypernet.decoders import ARCHITECTURES, Decoder, build_decoder, config_to_fields
 from hypernet.errors import InvalidSettings
+from hypernet.preset import Preset
 from hypernet.preset_names import DEFAULT_PRESET, PRESET_NAMES
-from hypernet.presets import PRESETS, Preset, find_preset, rate_factor, rate_weight
+from hypernet.presets import PRESETS, find_preset, rate_factor, rate_weight
 from hypernet.weights import ClipShape
 
 KILO_MULTIPLY_ADDS = {"s": 2, "m": 5, "l": 10}
@@ -15,7 +16,8 @@ SIZES = [(854, 480), (1920, 1080), (176, 144), (1280, 720), (320, 180), (480, 85
 def decoder_of(
     preset: Preset, width: int, height: int, quality: int = 50, frames: int = 64
 ) -> Decoder:
-    clip = ClipShape(frames=8 if preset.predictor else frames, height=height, width=width)
+    frames = min(frames, 8 if preset.predictor else preset.clip_frames or frames)
+    clip = ClipShape(frames=frames, height=height, width=width)
     fields = config_to_fields(preset.configure(clip, rate_factor(quality)))
     return build_decoder(preset.decoder, fields, clip)
 
@@ -26,11 +28,25 @@ def test_names_are_listed_without_torch() -> None:
     assert DEFAULT_PRESET in PRESETS
 
 
+@pytest.mark.parametrize("family", ["nerv", "nerv-plus", "srnerv"])
 @pytest.mark.parametrize("size", "sml")
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_fitted_presets_decode_within_their_budget(size: str, width: int, height: int) -> None:
-    decoder = decoder_of(find_preset(f"nerv-{size}"), width, height)
+def test_fitted_presets_decode_within_their_budget(
+    family: str, size: str, width: int, height: int
+) -> None:
+    decoder = decoder_of(find_preset(f"{family}-{size}"), width, height)
     assert decoder.multiply_adds_per_pixel() <= 1000 * KILO_MULTIPLY_ADDS[size]
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_nirvana_decodes_in_less_than_the_middle_sizes(width: int, height: int) -> None:
+    assert decoder_of(find_preset("nirvana"), width, height).multiply_adds_per_pixel() <= 5000
+
+
+def test_a_group_is_as_short_as_the_longest_segment() -> None:
+    few = decoder_of(find_preset("nirvana"), 320, 180, frames=3)
+    many = decoder_of(find_preset("nirvana"), 320, 180, frames=64)
+    assert (few.clip.frames, many.clip.frames) == (3, 8)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -40,10 +56,12 @@ def test_every_preset_configures_any_size(name: str, quality: int) -> None:
         assert decoder_of(find_preset(name), width, height, quality).weight_specs()
 
 
-@pytest.mark.parametrize("size", "sml")
-def test_quality_grows_the_weights(size: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["nerv-s", "nerv-m", "nerv-l", "nerv-plus-m", "srnerv-m", "nirvana"]
+)
+def test_quality_grows_the_weights(name: str) -> None:
     counts = [
-        sum(s.size for s in decoder_of(find_preset(f"nerv-{size}"), 854, 480, q).weight_specs())
+        sum(s.size for s in decoder_of(find_preset(name), 854, 480, q).weight_specs())
         for q in (10, 30, 50)
     ]
     assert counts == sorted(set(counts))
