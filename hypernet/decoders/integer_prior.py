@@ -123,7 +123,7 @@ class IntegerConvolution(nn.Module):
 
     def freeze(self) -> None:
         """Round once and for all; later changes of the parameters have no effect."""
-        weight, bias = self._rounded()
+        weight, bias = self._round()
         self._frozen = weight.detach(), bias.detach()
 
     def integers(self) -> tuple[Tensor, Tensor]:
@@ -148,12 +148,19 @@ class IntegerConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Accumulators: real value times ``2 ** (shift + ACTIVATION_BITS)``."""
-        weight, bias = (t.to(x.device) for t in self._frozen or self._rounded())
-        if x.is_cuda and weight.shape[-1] > 1:
+        weight, bias = (t.to(x.device) for t in self.rounded())
+        if weight.shape[-1] == 1:
+            product = torch.matmul(weight.flatten(1), x.flatten(2)) + bias[:, None]
+            return torch.unflatten(product, 2, x.shape[-2:])
+        if x.is_cuda:
             return _convolve_by_product(x, weight, bias)
         return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
-    def _rounded(self) -> tuple[Tensor, Tensor]:
+    def rounded(self) -> tuple[Tensor, Tensor]:
+        """Weights and biases as they are computed with, float32; rounded once if frozen."""
+        return self._frozen or self._round()
+
+    def _round(self) -> tuple[Tensor, Tensor]:
         scaled = (self.weight * 2.0**self.shift).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
         bias = round_through(self.bias * 2.0 ** (self.shift + ACTIVATION_BITS))
         return round_through(scaled), bias
@@ -189,14 +196,36 @@ class _Stage(nn.Module):
             self.output.bias.fill_(start)
 
     def forward(self, context: Tensor, known: Tensor | None) -> Tensor:
+        return self._indices(self.output(self.features(context, known)))
+
+    def at(self, features: Tensor, flags: Tensor, groups: tuple[int, ...]) -> Tensor:
+        """Tables of flagged groups only, which are few: one group after the other, ``(N,)``."""
+        weight, bias = (part.to(features.device) for part in self.output.rounded())
+        cells = features[0].flatten(1)
+        parts = [
+            torch.addmm(bias_N[:, None], weight_NC, cells[:, flag]).flatten()
+            for weight_NC, bias_N, flag in zip(
+                torch.split_with_sizes(weight.flatten(1), groups),
+                torch.split_with_sizes(bias, groups),
+                flags[0].flatten(1).bool(),
+                strict=True,
+            )
+            if flag.any()
+        ]
+        return self._indices(torch.cat(parts)) if parts else cells.new_zeros(0)
+
+    def features(self, context: Tensor, known: Tensor | None) -> Tensor:
+        """What the outputs of a cell are made of."""
         # Rounded before they are added, so that the sum is of small integers.
         hidden = round_through(self.context(context) * 2.0**-self.context.shift)
         if self.known is not None and known is not None:
             hidden = hidden + round_through(self.known(known) * 2.0**-self.known.shift)
         hidden = hidden.clamp(0, ACTIVATION_LIMIT)
-        hidden = _requantise(self.hidden(hidden), self.hidden.shift)
+        return _requantise(self.hidden(hidden), self.hidden.shift)
+
+    def _indices(self, accumulators: Tensor) -> Tensor:
         # Half of an activation's unit per table: tables are as fine as activations allow.
-        output = round_through(self.output(hidden) * 2.0 ** -(self.output.shift + 1))
+        output = round_through(accumulators * 2.0 ** -(self.output.shift + 1))
         return output.clamp(0, NUM_TABLES - 1)
 
 
@@ -290,18 +319,35 @@ class IntegerPrior(nn.Module):
 
     def middle_tables(self, context: Tensor, symbols: Tensor, flags: Tensor) -> Tensor:
         """Tables of the middle groups, from the first group and all flags."""
-        seen = torch.cat((_enter(symbols), flags * STEP_GAIN), 1)
-        tables: Tensor = self.middle(context, seen)
+        tables: Tensor = self.middle(context, _before_middle(symbols, flags))
+        return tables
+
+    def flagged_middle_tables(self, context: Tensor, symbols: Tensor, flags: Tensor) -> Tensor:
+        """The same for the flagged groups of one clip alone: ``(N,)``, groups then channels."""
+        features = self.middle.features(context, _before_middle(symbols, flags))
+        count = len(self.config.middle)
+        tables: Tensor = self.middle.at(features, flags[:, :count], self.config.middle)
         return tables
 
     def last_tables(
         self, context: Tensor, symbols: Tensor, flags: Tensor, middle: Tensor
     ) -> Tensor:
         """Tables of the last groups, from all before and the symbols of the middle groups."""
-        activity = _activity(middle, self.config.middle)
-        seen = torch.cat((_enter(symbols), flags * STEP_GAIN, activity), 1)
-        tables: Tensor = self.last(context, seen)
+        tables: Tensor = self.last(context, self._before_last(symbols, flags, middle))
         return tables
+
+    def flagged_last_tables(
+        self, context: Tensor, symbols: Tensor, flags: Tensor, middle: Tensor
+    ) -> Tensor:
+        """The same for the flagged groups of one clip alone: ``(N,)``, groups then channels."""
+        features = self.last.features(context, self._before_last(symbols, flags, middle))
+        count = len(self.config.middle)
+        tables: Tensor = self.last.at(features, flags[:, count:], self.config.last)
+        return tables
+
+    def _before_last(self, symbols: Tensor, flags: Tensor, middle: Tensor) -> Tensor:
+        activity = _activity(middle, self.config.middle)
+        return torch.cat((_before_middle(symbols, flags), activity), 1)
 
     def split(self, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """First, middle and last groups of ``(..., C, H, W)``."""
@@ -356,6 +402,10 @@ def _enter(symbols: Tensor) -> Tensor:
     """Magnitudes as activations: 12 each up to 8, a quarter beyond."""
     size = symbols.detach().abs()
     return torch.minimum(12 * size, 72 + torch.floor(3 * size)).clamp(max=ACTIVATION_LIMIT)
+
+
+def _before_middle(symbols: Tensor, flags: Tensor) -> Tensor:
+    return torch.cat((_enter(symbols), flags * STEP_GAIN), 1)
 
 
 def _activity(symbols: Tensor, groups: tuple[int, ...]) -> Tensor:

@@ -67,6 +67,10 @@ class LearnedCoding:
 class _Coder(Protocol):
     """One side of the exchange: an encoder is given the values, a decoder finds them."""
 
+    def presence(self, symbols: IntArray, starts: IntArray) -> IntArray:
+        """Per cell whether each group of rows, by its first row, holds anything; if known."""
+        ...
+
     def rows(self, values: IntArray) -> IntArray:
         """Rows ``(C, N)``, each with one table of its own."""
         ...
@@ -133,7 +137,14 @@ class _ClipTables:
     tables: NDArray[np.uint16]
 
 
-class _Survey:
+class _Given:
+    """What both kinds of encoder do with values."""
+
+    def presence(self, symbols: IntArray, starts: IntArray) -> IntArray:
+        return np.logical_or.reduceat(symbols != 0, starts, axis=0).astype(np.int32)
+
+
+class _Survey(_Given):
     """Collects what would be coded with which table."""
 
     def __init__(self) -> None:
@@ -167,7 +178,7 @@ class _Survey:
         return _ClipTables(first=int(tables.min()), last=int(tables.max()), tables=best)
 
 
-class _Writer:
+class _Writer(_Given):
     """Writes to a range coder stream."""
 
     def __init__(self, tables: _ClipTables) -> None:
@@ -210,6 +221,9 @@ class _Reader:
         self._tables = _own_tables()
         for table in range(first, last + 1):
             self._tables[table] = decoder.decode_bits(TABLE_BITS)
+
+    def presence(self, symbols: IntArray, starts: IntArray) -> IntArray:
+        return np.zeros((len(starts), *symbols.shape[1:]), np.int32)
 
     def rows(self, values: IntArray) -> IntArray:
         rows = [
@@ -305,14 +319,14 @@ def _walk_grid(known: _Known, coder: _Coder, gate: IntArray, symbols: IntArray) 
     middle = _flagged(
         coder,
         symbols[config.first : split],
-        _tables(prior.middle_tables(context, at_first, at_flags)),
+        _indices(prior.flagged_middle_tables(context, at_first, at_flags)),
         flags[: len(config.middle)],
         config.middle,
     )
     last = _flagged(
         coder,
         symbols[split:],
-        _tables(prior.last_tables(context, at_first, at_flags, _plane(middle, device))),
+        _indices(prior.flagged_last_tables(context, at_first, at_flags, _plane(middle, device))),
         flags[len(config.middle) :],
         config.last,
     )
@@ -346,8 +360,7 @@ def _walk_flags(
 ) -> IntArray:
     """Which groups of each cell hold anything, told from the context and the first group."""
     prior, groups = known.prior, known.prior.config.groups
-    starts = np.cumsum((0, *groups[:-1]))
-    given = np.logical_or.reduceat(symbols != 0, starts, axis=0).astype(np.int32)
+    given = coder.presence(symbols, np.cumsum((0, *groups[:-1])))
     found = np.zeros_like(given)
     for half in (even, ~even):
         if half is even:
@@ -366,7 +379,7 @@ def _flagged(
     flags: IntArray,
     groups: tuple[int, ...],
 ) -> IntArray:
-    """The symbols of flagged groups; the others are zero."""
+    """The symbols of flagged groups, for which there are tables; the others are zero."""
     cells = flags[0].size
     starts = np.cumsum((0, *groups[:-1])) * cells
     # Looking at the flags alone spares passes over all channels.
@@ -377,7 +390,7 @@ def _flagged(
         ]
     )
     found = np.zeros_like(given)
-    found.ravel()[where] = coder.symbols(given.ravel()[where], tables.ravel()[where])
+    found.ravel()[where] = coder.symbols(given.ravel()[where], tables)
     return found
 
 
@@ -388,7 +401,11 @@ def _neighbours(means: IntArray) -> IntArray:
 
 
 def _tables(tables: Tensor) -> NDArray[np.uint16]:
-    return tables[0].cpu().numpy().astype(np.uint16)
+    return _indices(tables[0])
+
+
+def _indices(tables: Tensor) -> NDArray[np.uint16]:
+    return tables.cpu().numpy().astype(np.uint16)
 
 
 def _plane(symbols: IntArray, device: torch.device) -> Tensor:
