@@ -8,12 +8,13 @@ the integers of the clip before.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
 from hypernet.decoders.base import Decoder
 from hypernet.fitting import FitProgress, FitSettings, FittedWeights, fit
 
@@ -90,6 +91,25 @@ def fit_chain(
             )
         )
     return tuple(fitted)
+
+
+def segment_symbols(
+    fitted: Sequence[FittedWeights], pts: Sequence[int], clip_frames: int
+) -> SegmentSymbols:
+    """The segment that the results of ``fit_chain`` make, each clip coded against the last."""
+    return SegmentSymbols(
+        pts=tuple(pts),
+        refinement_steps=sum(clip.steps for clip in fitted),
+        clips=tuple(
+            ClipSymbols(
+                num_frames=min(clip_frames, len(pts) - number * clip_frames),
+                reference=number - 1 if number else None,
+                step_indices=clip.step_indices,
+                symbols=clip.symbols,
+            )
+            for number, clip in enumerate(fitted)
+        ),
+    )
 
 
 def _shares(clips: int) -> list[_Share]:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hypernet.bitstream.segment import ClipSymbols, SegmentSymbols
+from hypernet.bitstream.segment import SegmentSymbols
 from hypernet.bitstream.segment import encode_segment as code_segment
-from hypernet.chain_fitting import fit_chain
+from hypernet.chain_fitting import fit_chain, segment_symbols
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoding import segment_frames
 from hypernet.errors import EncodeFailed, UnreadableVideo
@@ -125,19 +125,7 @@ def _fitted(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> Segment
         on_progress=limits.on_progress,
         should_stop=limits.should_stop,
     )
-    return SegmentSymbols(
-        pts=frames.pts,
-        refinement_steps=sum(clip.steps for clip in fitted),
-        clips=tuple(
-            ClipSymbols(
-                num_frames=min(clip_frames, num_frames - number * clip_frames),
-                reference=number - 1 if number else None,
-                step_indices=clip.step_indices,
-                symbols=clip.symbols,
-            )
-            for number, clip in enumerate(fitted)
-        ),
-    )
+    return segment_symbols(fitted, frames.pts, clip_frames)
 
 
 def _fit_settings(plan: Plan, limits: SegmentLimits, num_frames: int) -> FitSettings:

@@ -77,28 +77,44 @@ def rd(
 
 @app.command()
 def fit(
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="laptop|paper",
+            help="All fitted methods at equal bytes, or a paper's own setting (for a GPU).",
+        ),
+    ] = "",
     suite: Suite = "standard",
-    presets: Presets = "nerv-s",
+    presets: Annotated[str, typer.Option(metavar="A,B", help="Without a profile.")] = "nerv-s",
     qualities: Annotated[str, typer.Option(help="Sizes of the network.")] = "30,50,70",
-    clips: Clips = "carphone,Basketball,blackswan",
+    clips: Annotated[str, typer.Option(help="Part of their names, A,B; a few by default.")] = "",
     methods: Annotated[
-        str, typer.Option(metavar="A,B", help="Of rate-aware, then-8-bit, float32.")
-    ] = "rate-aware,then-8-bit",
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="Of rate-aware, then-8-bit, float32; of nerv, nerv-plus, srnerv, "
+            "srnerv-unshared, nirvana with --profile laptop.",
+        ),
+    ] = "",
     steps: Annotated[int, typer.Option(help="Gradient steps of every fit.")] = 400,
-    name: Annotated[str, typer.Option(help="Name of the table.")] = "fit",
+    name: Annotated[str, typer.Option(help="Name of the table.")] = "",
     out: Out = Path("results"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start a profile's tables over.")] = False,
 ) -> None:
-    """Rate-aware fitting against other methods at equal steps."""
+    """Fits side by side: methods of a profile, or ways of rounding at equal steps."""
+    if profile:
+        _profile(profile, suite, _split(clips), _split(methods), name, out, fresh=fresh)
+        return
     from hypernet.evaluation.fit_benchmark import run_fit
 
-    table = out / f"{name}.tsv"
+    table = out / f"{name or 'fit'}.tsv"
     run_fit(
         suite=suite,
         table=table,
         presets=_presets(presets),
         qualities=[int(quality) for quality in _split(qualities)],
-        clips=_split(clips),
-        methods=_split(methods),
+        clips=_split(clips) or ["carphone", "Basketball", "blackswan"],
+        methods=_split(methods) or ["rate-aware", "then-8-bit"],
         steps=steps,
         on_row=lambda row: typer.echo(
             f"{row.clip} {row.preset} q{row.quality} {row.method}: {row.bytes} bytes, "
@@ -195,6 +211,38 @@ def memory(
         ),
     )
     typer.echo(out / f"memory-{width}x{height}.tsv")
+
+
+def _profile(
+    profile: str,
+    suite: str,
+    clips: list[str],
+    methods: list[str],
+    name: str,
+    out: Path,
+    *,
+    fresh: bool,
+) -> None:
+    from dataclasses import replace
+
+    from hypernet.evaluation.fit_profile import LAPTOP, METHODS, run_profile
+
+    if profile != "laptop":
+        raise typer.BadParameter(f"no profile {profile!r}; choose laptop or paper")
+    table = run_profile(
+        suite=suite,
+        out=out,
+        name=name or "fit-laptop",
+        profile=replace(LAPTOP, clips=tuple(clips)) if clips else LAPTOP,
+        methods=methods or tuple(METHODS),
+        fresh=fresh,
+        on_row=lambda row: typer.echo(
+            f"{row.clip} {row.method} {row.size} {row.epochs} epochs: {row.bytes} bytes, "
+            f"{row.psnr_db:.2f} dB, {row.cpu_seconds:.0f} s",
+            err=True,
+        ),
+    )
+    typer.echo(table)
 
 
 def _report(progress: Progress) -> None:
