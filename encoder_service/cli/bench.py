@@ -102,6 +102,9 @@ def fit(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a profile's tables over.")] = False,
 ) -> None:
     """Fits side by side: methods of a profile, or ways of rounding at equal steps."""
+    if profile == "paper":
+        _paper(suite, _split(clips), out)
+        return
     if profile:
         _profile(profile, suite, _split(clips), _split(methods), name, out, fresh=fresh)
         return
@@ -211,6 +214,21 @@ def memory(
         ),
     )
     typer.echo(out / f"memory-{width}x{height}.tsv")
+
+
+def _paper(suite: str, clips: list[str], out: Path) -> None:
+    from hypernet.evaluation.paper_fit import run_paper
+    from hypernet.evaluation.suites import find_clips
+
+    table = run_paper(
+        clip=find_clips(suite, clips or ["bunny"])[0],
+        out=out,
+        on_row=lambda row: typer.echo(
+            f"{row.clip} {row.epochs} epochs: {row.psnr_db:.2f} dB, {row.fit_seconds:.0f} s",
+            err=True,
+        ),
+    )
+    typer.echo(table)
 
 
 def _profile(
