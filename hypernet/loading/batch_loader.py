@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import collections
+import functools
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -147,7 +149,8 @@ class NrvLoader:
         self._done, self._resume_at = self._resume_at, 0
         self._order.start = self._done * self._batch_size
         source = iter(self._source)  # here, as a thread may not start processes
-        for batch in Prefetcher(lambda: map(self._finished, source), self._prefetch, self.waiting):
+        made = functools.partial(self._finished_of, source)
+        for batch in Prefetcher(made, self._prefetch, self.waiting):
             self._done += 1
             self._claim(batch)
             yield batch
@@ -187,6 +190,15 @@ class NrvLoader:
                 )
         self._epoch, self._done = state["epoch"], state["batches"]
         self._resume_at = self._done
+
+    def _finished_of(self, source: Iterator[_FromWorker]) -> Generator[Batch, None, None]:
+        try:
+            yield from map(self._finished, source)
+        except (GeneratorExit, HypernetError):
+            # Workers that are ended while they send something abort.
+            self._order.stop()
+            collections.deque(source, maxlen=0)
+            raise
 
     def _finished(self, made: _FromWorker) -> Batch:
         """The batch on the device; runs in the prefetching thread."""

@@ -169,13 +169,22 @@ class ClipOrder(Sampler[int]):
         self._length, self._shuffle, self._seed = length, shuffle, seed
         self._rank, self._world_size = rank, world_size
         self.epoch, self.start = 0, 0
+        self._stopped = False
 
     def __len__(self) -> int:
         """Clips of a whole epoch for this reader."""
         return math.ceil(self._length / self._world_size)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._numbers()[self.start :])
+        self._stopped = False
+        for number in self._numbers()[self.start :]:
+            if self._stopped:
+                return
+            yield number
+
+    def stop(self) -> None:
+        """End the iteration that is under way."""
+        self._stopped = True
 
     def _numbers(self) -> list[int]:
         if self._shuffle:

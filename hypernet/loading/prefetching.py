@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -44,22 +44,24 @@ _END = _End()
 
 
 class Prefetcher(Generic[Item]):
-    """Runs an iterable in a thread, at most ``depth`` items ahead of who takes them.
+    """Runs a generator in a thread, at most ``depth`` items ahead of who takes them.
 
     Args:
-        items: iterated in the thread.
+        items: makes the generator; it is closed in the thread.
         depth: items that wait at a time.
         waiting: counts what the consumer waits.
     """
 
-    def __init__(self, items: Callable[[], Iterable[Item]], depth: int, waiting: Waiting) -> None:
+    def __init__(
+        self, items: Callable[[], Generator[Item, None, None]], depth: int, waiting: Waiting
+    ) -> None:
         self._items, self._waiting = items, waiting
         self._ready: queue.Queue[Item | _End] = queue.Queue(max(1, depth))
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nrv-prefetch", daemon=True)
 
     def __iter__(self) -> Iterator[Item]:
-        """The items, in order; what the iterable raises is raised here.
+        """The items, in order; what the generator raises is raised here.
 
         The thread has ended when the iteration has, also when it is left early.
         """
@@ -89,9 +91,10 @@ class Prefetcher(Generic[Item]):
 
     def _run(self) -> None:
         try:
-            for item in self._items():
-                if not self._put(item):
-                    return
+            with closing(self._items()) as items:
+                for item in items:
+                    if not self._put(item):
+                        return
         except BaseException as error:  # raised again in the consumer's thread
             self._put(_End(error))
         else:

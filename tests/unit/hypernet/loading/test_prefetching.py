@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 
 from hypernet.loading.prefetching import Prefetcher, Waiting
 
 
+def counted(stop: int) -> Generator[int, None, None]:
+    yield from range(stop)
+
+
 def test_items_come_in_order_and_are_counted() -> None:
     waiting = Waiting()
-    assert list(Prefetcher(lambda: range(20), 3, waiting)) == list(range(20))
+    assert list(Prefetcher(lambda: counted(20), 3, waiting)) == list(range(20))
     assert waiting.items == 20
 
 
@@ -18,7 +22,7 @@ def test_no_more_than_the_depth_is_made_ahead() -> None:
     made: list[int] = []
     enough = threading.Event()
 
-    def items() -> Iterator[int]:
+    def items() -> Generator[int, None, None]:
         for number in range(10):
             made.append(number)
             if len(made) == 5:
@@ -33,7 +37,7 @@ def test_no_more_than_the_depth_is_made_ahead() -> None:
 
 
 def test_an_error_is_raised_where_items_are_taken() -> None:
-    def items() -> Iterator[int]:
+    def items() -> Generator[int, None, None]:
         yield 1
         raise ValueError("broken")
 
@@ -45,7 +49,7 @@ def test_an_error_is_raised_where_items_are_taken() -> None:
 
 def test_leaving_early_ends_the_thread() -> None:
     before = threading.active_count()
-    for item in Prefetcher(lambda: range(1000), 2, Waiting()):
+    for item in Prefetcher(lambda: counted(1000), 2, Waiting()):
         if item == 5:
             break
     assert threading.active_count() == before
