@@ -24,7 +24,8 @@ from hypernet.predictor.initial_hyponet import (
     second_layer_gain,
 )
 
-PICTURES = 96
+SAMPLES = 1536
+"""Patches of synthetic pictures."""
 MAX_DRIFT = 3.0
 CONTRAST = 0.22
 RIDGE = 1e-2
@@ -44,7 +45,7 @@ def solve_heads(model: FactorPredictor, generator: torch.Generator) -> None:
     for head in model.heads.values():
         head.get_submodule("1").get_parameter("weight").zero_()
         head.get_submodule("1").get_parameter("bias").zero_()
-    tiles = synthetic_tiles(config, generator)
+    tiles = synthetic_tiles(config, SAMPLES // model.config.patches, generator)
     tokens = model.answers(tiles)[1]  # (B, N, width)
     wanted = model.tokens_of(1, wanted_departures(config, tiles, model.base()))
     head = model.heads["1"]
@@ -57,20 +58,20 @@ def solve_heads(model: FactorPredictor, generator: torch.Generator) -> None:
     head.get_submodule("1").get_parameter("bias").copy_(solution[-1])
 
 
-def synthetic_tiles(config: HyponetConfig, generator: torch.Generator) -> Tensor:
-    """``(PICTURES, 8, 3, h, w)``: drifting noise whose amplitude falls with the frequency."""
+def synthetic_tiles(config: HyponetConfig, count: int, generator: torch.Generator) -> Tensor:
+    """``(count, 8, 3, h, w)``: drifting noise whose amplitude falls with the frequency."""
     height, width = config.tile
     margin = math.ceil(MAX_DRIFT * CLIP_FRAMES)
     size = (height + 2 * margin, width + 2 * margin)
     down, right = torch.fft.fftfreq(size[0])[:, None], torch.fft.rfftfreq(size[1])
     amplitude = 1 / (down.square() + right.square() + 1 / size[0] ** 2).sqrt()
-    noise = torch.fft.rfft2(torch.randn(PICTURES, 3, *size, generator=generator))
+    noise = torch.fft.rfft2(torch.randn(count, 3, *size, generator=generator))
     planes = torch.fft.irfft2(noise * amplitude, s=size)
     planes = planes / planes.std() * torch.tensor([1.0, 0.2, 0.2])[:, None, None]
     pictures = 0.5 + CONTRAST * math.sqrt(3) * torch.einsum(
         "pc,bpyx->bcyx", colour_matrix(), planes
     )
-    drift = (torch.rand(PICTURES, 2, generator=generator) * 2 - 1) ** 3 * MAX_DRIFT
+    drift = (torch.rand(count, 2, generator=generator) * 2 - 1) ** 3 * MAX_DRIFT
     frames = [
         _window(pictures, drift * (time - (CLIP_FRAMES - 1) / 2), (height, width), margin)
         for time in range(CLIP_FRAMES)

@@ -133,9 +133,9 @@ def _speak_at_places(config: HyponetConfig, base: dict[str, Tensor]) -> None:
 
 def second_layer_gain(base: dict[str, Tensor]) -> float:
     """What a departure of one is worth in a filter of the second layer."""
-    kernel = base["layer1.weight"][0].flatten()
-    factors = base[factor_name(1)][0] if factor_name(1) in base else torch.ones_like(kernel)
-    return float(kernel.norm() / (kernel * factors).norm())
+    kernel = base["layer1.weight"][0].detach().flatten()
+    taken = kernel * base[factor_name(1)][0].detach() if factor_name(1) in base else kernel
+    return float(torch.linalg.vector_norm(kernel) / torch.linalg.vector_norm(taken))
 
 
 def _paint_blocks(config: HyponetConfig, base: dict[str, Tensor]) -> None:

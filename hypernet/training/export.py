@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from hypernet.decoders.decode_file import decode_file_name, load_decode_file
 from hypernet.errors import OutputNotWritable
 from hypernet.predictor.predicted import ClipPredictor
@@ -50,16 +48,7 @@ def export_model(
         OutputNotWritable: the files cannot be written.
     """
     config = load_config(config_path)
-    model = method_of(config).build()
-    progress = load_average(Path(config.output.folder) / CHECKPOINT_NAME, model, config.fingerprint)
-    cache = build_cache(
-        Path(config.data.train),
-        Path(config.data.cache),
-        max_frames=config.data.max_frames,
-        min_side=config.data.crop,
-        min_frames=16,
-    )
-    files = _write_model(config, model, folder, cache)
+    files, progress, cache = write_model(config, folder)
     predictor = load_clip_predictor(files.predictor, files.decode_file)
     scores = {quality: _scores(predictor, config, quality) for quality in qualities}
     text = _card(
@@ -75,9 +64,22 @@ def export_model(
     return files
 
 
-def _write_model(
-    config: TrainingConfig, model: nn.Module, folder: Path, cache: FrameCache
-) -> ExportedModel:
+def write_model(config: TrainingConfig, folder: Path) -> tuple[ExportedModel, Progress, FrameCache]:
+    """Write predictor and decode file of a run's last checkpoint; the card is left to others.
+
+    Raises:
+        InvalidSettings: no checkpoint of that configuration.
+        OutputNotWritable: the files cannot be written.
+    """
+    model = method_of(config).build()
+    progress = load_average(Path(config.output.folder) / CHECKPOINT_NAME, model, config.fingerprint)
+    cache = build_cache(
+        Path(config.data.train),
+        Path(config.data.cache),
+        max_frames=config.data.max_frames,
+        min_side=config.data.crop,
+        min_frames=16,
+    )
     method = method_of(config)
     decode_data = method.decode_data(model)
     files = ExportedModel(
@@ -91,7 +93,7 @@ def _write_model(
     )
     sha256 = load_decode_file(files.decode_file).sha256
     _write(files.predictor, method.predictor_data(model, sha256, sampler))
-    return files
+    return files, progress, cache
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -52,16 +52,32 @@ def train(config_path: Path, resume: bool = False, stop_after: int | None = None
 
     Args:
         config_path: TOML file, see ``TrainingConfig``.
+        resume: as ``run_training``.
+        stop_after: the same.
+
+    Raises:
+        InvalidSettings: bad configuration.
+        HypernetError: as ``run_training``.
+    """
+    return run_training(load_config(config_path), resume, stop_after)
+
+
+def run_training(
+    config: TrainingConfig, resume: bool = False, stop_after: int | None = None
+) -> TrainingResult:
+    """Train, or continue, a run.
+
+    Args:
+        config: of the run.
         resume: continue from the checkpoint of the configuration's output folder.
         stop_after: leave after this many steps of the schedule, with a checkpoint.
 
     Raises:
-        InvalidSettings: bad configuration, or a checkpoint of another one.
+        InvalidSettings: a checkpoint of another configuration.
         UnreadableInput: no usable training clip.
         EncodeFailed: the loss is not finite; the last good checkpoint is kept.
         OutputNotWritable: results cannot be written, or would overwrite an earlier run.
     """
-    config = load_config(config_path)
     folder = Path(config.output.folder)
     checkpoint = folder / CHECKPOINT_NAME
     if checkpoint.exists() and not resume:

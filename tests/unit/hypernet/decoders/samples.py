@@ -17,7 +17,7 @@ from hypernet.predictor.initial_kernels import initial_base
 from hypernet.weights import ClipShape
 
 _TUBELET = TubeletConfig(grid_channels=70, tile_channels=3, width=5)
-_HYPONET = HyponetConfig(
+HYPONET = HyponetConfig(
     whole_frame=0,
     frequencies=2,
     widths=(9, 4, 5, 3),
@@ -32,7 +32,7 @@ CONFIGS: dict[int, DecoderConfig] = {
         frequencies=4, hidden=6, widths=(7, 5, 3), strides=(2, 3), head_kernel=3, head_stride=2
     ),
     Tubelet.wire_id: _TUBELET,
-    Hyponet.wire_id: _HYPONET,
+    Hyponet.wire_id: HYPONET,
     NervPlusDecoder.wire_id: NervPlusConfig(
         frequencies=4, hidden=6, widths=(7, 5, 3), strides=(2, 3), head_kernel=3, head_stride=2
     ),
@@ -47,7 +47,7 @@ CONFIGS: dict[int, DecoderConfig] = {
 
 BASES = {
     Tubelet.wire_id: initial_base(_TUBELET, torch.Generator().manual_seed(1)),
-    Hyponet.wire_id: initial_hyponet(_HYPONET, torch.Generator().manual_seed(1)),
+    Hyponet.wire_id: initial_hyponet(HYPONET, torch.Generator().manual_seed(1)),
 }
 
 

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from hypernet.decoders.hyponet import Hyponet, HyponetConfig, base_shapes
+from hypernet.decoders.hyponet import Hyponet, base_shapes
 from hypernet.decoders.hyponet_layers import modulated
 from hypernet.errors import MissingDecodeFile
 from hypernet.weights import ClipShape
-from tests.unit.hypernet.decoders.samples import BASES, CONFIGS, random_weights
+from tests.unit.hypernet.decoders.samples import BASES, HYPONET, random_weights
 
-TILED = CONFIGS[Hyponet.wire_id]
-assert isinstance(TILED, HyponetConfig)
+TILED = HYPONET
 WHOLE = replace(TILED, whole_frame=1)
 BASE = BASES[Hyponet.wire_id]
 CLIP = ClipShape(frames=8, height=40, width=70)
@@ -95,7 +95,7 @@ def test_a_clip_has_at_most_eight_frames() -> None:
         ({"widths": (5000, 4, 5, 3)}, "widths"),
     ],
 )
-def test_sizes_out_of_range_are_refused(change: dict[str, object], complaint: str) -> None:
+def test_sizes_out_of_range_are_refused(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         replace(TILED, **change)
 

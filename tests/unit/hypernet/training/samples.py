@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from hypernet.training.journal import write_png
 
 DEBUG = Path(__file__).parents[4] / "configs" / "debug.toml"
+DEBUG_TECONERV = DEBUG.with_name("debug-teconerv.toml")
+DEBUG_NERV_ENC = DEBUG.with_name("debug-nerv-enc.toml")
 
 
 def texture(number: int, size: tuple[int, int], scene: int) -> NDArray[np.uint8]:
@@ -45,8 +47,10 @@ def make_sources(folder: Path) -> Path:
     return sources
 
 
-def make_config(folder: Path, sources: Path, output: str = "run", **changes: str) -> Path:
-    """The shipped ``debug`` configuration with paths below ``folder``; values replaced by key."""
+def make_config(
+    folder: Path, sources: Path, output: str = "run", shipped: Path = DEBUG, **changes: str
+) -> Path:
+    """A shipped debug configuration with paths below ``folder``; values replaced by key."""
     replaced = {
         "train": f'"{sources}"',
         "cache": f'"{folder / "cache"}"',
@@ -54,10 +58,10 @@ def make_config(folder: Path, sources: Path, output: str = "run", **changes: str
         **changes,
     }
     lines = []
-    for line in DEBUG.read_text().splitlines():
+    for line in shipped.read_text().splitlines():
         key = line.split(" = ")[0]
         lines.append(f"{key} = {replaced.pop(key)}" if key in replaced else line)
-    assert not replaced, f"no such keys in {DEBUG}: {replaced}"
+    assert not replaced, f"no such keys in {shipped}: {replaced}"
     path = folder / f"{output}.toml"
     path.write_text("\n".join(lines))
     return path

@@ -5,18 +5,33 @@ from pathlib import Path
 import pytest
 
 from hypernet.errors import InvalidSettings
-from hypernet.predictor.weight_predictor import WeightPredictor
 from hypernet.training.config import load_config
+from hypernet.training.methods import method_of
 from tests.unit.hypernet.training.samples import DEBUG
 
 
-@pytest.mark.parametrize(("name", "limit"), [("debug", 1.5e5), ("tiny", 4e6), ("base", 8e6)])
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("debug", 1.5e5),
+        ("tiny", 4e6),
+        ("base", 8e6),
+        ("debug-teconerv", 1.5e5),
+        ("debug-nerv-enc", 1.5e5),
+        ("teconerv", 4e6),
+        ("nerv-enc", 4e6),
+    ],
+)
 def test_shipped_configurations_keep_their_parameter_budget(name: str, limit: float) -> None:
     config = load_config(DEBUG.with_name(f"{name}.toml"))
-    model = WeightPredictor(config.model)
+    model = method_of(config).build()
     assert sum(p.numel() for p in model.parameters()) <= limit
-    assert config.name == name
-    assert config.data.crop % 64 == 0
+    assert config.data.crop % 32 == 0
+    if config.method == "tubelet":
+        assert config.name == name
+        assert config.data.crop % 64 == 0
+    else:
+        assert name.endswith(config.method)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +43,9 @@ def test_shipped_configurations_keep_their_parameter_budget(name: str, limit: fl
         ("[schedule]\nlr = 1.0", "schedule: unknown key 'lr'"),
         ("[model.decoder]\nwidth = 0", "width is 0"),
         ("[model.prior]\nmiddle = [1, 0]", "an empty one"),
+        ("method = 'gan'", "'gan' is not one of tubelet, nerv-enc, teconerv"),
+        ("method = 'teconerv'\n[model]\ngrid = 1", "unknown key 'grid'"),
+        ("model = 3", "model must be a table"),
         ("= nonsense", "cannot read"),
         ("", "missing"),
     ],

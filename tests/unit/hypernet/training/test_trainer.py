@@ -9,7 +9,13 @@ from safetensors.torch import load_file
 
 from hypernet.errors import EncodeFailed, InvalidSettings, OutputNotWritable
 from hypernet.training.trainer import train
-from tests.unit.hypernet.training.samples import make_config, make_sources
+from tests.unit.hypernet.training.samples import (
+    DEBUG,
+    DEBUG_NERV_ENC,
+    DEBUG_TECONERV,
+    make_config,
+    make_sources,
+)
 
 
 @pytest.fixture(name="sources", scope="module")
@@ -17,11 +23,12 @@ def _sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sources(tmp_path_factory.mktemp("trainer"))
 
 
+@pytest.mark.parametrize("shipped", [DEBUG, DEBUG_TECONERV, DEBUG_NERV_ENC])
 def test_a_resumed_run_ends_exactly_where_an_unbroken_one_does(
-    tmp_path: Path, sources: Path
+    tmp_path: Path, sources: Path, shipped: Path
 ) -> None:
-    unbroken = train(make_config(tmp_path, sources, "unbroken", steps="8"))
-    broken = make_config(tmp_path, sources, "broken", steps="8")
+    unbroken = train(make_config(tmp_path, sources, "unbroken", shipped, steps="8"))
+    broken = make_config(tmp_path, sources, "broken", shipped, steps="8")
     halfway = train(broken, stop_after=4)
     assert halfway.steps == 4
     finished = train(broken, resume=True)
@@ -47,6 +54,15 @@ def test_training_lowers_the_loss_and_leaves_a_record(tmp_path: Path, sources: P
     assert {name for name, _ in result.skipped} >= {"cc_text.mp4", "bb_small.mp4"}
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert written == {"log.csv", "checkpoint.safetensors", "sample-000030.png", "curves.png"}
+
+
+def test_coherence_counts_from_its_share_of_the_run_on(tmp_path: Path, sources: Path) -> None:
+    train(make_config(tmp_path, sources, shipped=DEBUG_TECONERV, steps="8", sample_steps="8"))
+    with (tmp_path / "run" / "log.csv").open(newline="") as file:
+        incoherence = [float(row["incoherence"]) for row in csv.DictReader(file)]
+    assert incoherence[:2] == [0.0, 0.0]
+    assert min(incoherence[2:]) > 0
+    assert (tmp_path / "run" / "sample-000008.png").exists()
 
 
 def test_an_earlier_run_is_not_overwritten(tmp_path: Path, sources: Path) -> None:
