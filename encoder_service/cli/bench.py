@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from encoder_service.cli.family_bench import family
 from encoder_service.cli.load_bench import load
 from encoder_service.cli.service_bench import service
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from hypernet.evaluation.codecs import VideoCodec
 
 app = typer.Typer(help="Measure, ours and the anchors side by side.", no_args_is_help=True)
+app.command()(family)
 app.command()(load)
 app.command()(service)
 
