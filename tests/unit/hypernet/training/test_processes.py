@@ -29,7 +29,8 @@ def _gradient_of(rank: int, port: int, folder: str) -> None:
     }
     with joined() as processes:
         line = nn.Linear(1, 1, bias=False)
-        loss = processes.shared(line)(torch.tensor([[float(rank + 1)]])).sum()
+        shared = processes.shared(line)
+        loss = shared(torch.tensor([[float(rank + 1)]])).sum()
         torch.autograd.backward(loss)
         processes.wait()
         assert line.weight.grad is not None
@@ -38,7 +39,7 @@ def _gradient_of(rank: int, port: int, folder: str) -> None:
 
 
 def test_two_processes_have_the_mean_gradient_and_turns_of_their_own(tmp_path: Path) -> None:
-    spawn(_gradient_of, args=(_free_port(), str(tmp_path)), nprocs=2)
+    spawn(_gradient_of, (_free_port(), str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
     assert (tmp_path / "0").read_text() == "1.5 True 10"
     assert (tmp_path / "1").read_text() == "1.5 False 11"
 
