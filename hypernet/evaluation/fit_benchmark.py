@@ -88,11 +88,15 @@ def run_fit(
         on_row: called after each fit.
 
     Raises:
-        InvalidSettings: no clips, or an unknown preset or method.
+        InvalidSettings: no clips, an unknown preset or method, or a preset of many clips.
         OutputNotWritable: the table cannot be written.
     """
     if unknown := set(methods) - METHODS.keys():
         raise InvalidSettings(f"unknown method {min(unknown)!r}; choose of {', '.join(METHODS)}")
+    if chained := [name for name in presets if find_preset(name).clip_frames is not None]:
+        raise InvalidSettings(
+            f"{chained[0]} has several clips in a segment; --profile laptop measures it"
+        )
     rows: list[FitRow] = []
     columns = [field.name for field in dataclasses.fields(FitRow)]
     for path in find_clips(suite, clips):

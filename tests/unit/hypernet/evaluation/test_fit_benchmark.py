@@ -39,6 +39,11 @@ def test_an_unknown_method_lists_those_that_exist(suite: Path, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_preset_of_several_clips_is_sent_elsewhere(suite: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="profile laptop"):
+        run_fit(suite=str(suite), table=tmp_path / "fit.tsv", presets=["nirvana"])
+
+
 def test_integers_are_packed_as_narrow_as_they_fit() -> None:
     small, large = np.array([-128, 127], np.int32), np.array([[300], [-2]], np.int32)
     assert packed({"a": small}) == b"\x80\x7f"
