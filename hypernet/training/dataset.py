@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -164,13 +164,11 @@ def _camera(still: NDArray[np.uint8], area: tuple[int, int], rng: np.random.Gene
 class Prefetcher:
     """Batches ahead of time on one thread; counts the seconds the caller waited."""
 
-    def __init__(self, sampler: PairSampler, first_step: int, last_step: int) -> None:
+    def __init__(self, sampler: PairSampler, steps: Sequence[int]) -> None:
         self.waited_seconds = 0.0
         self._queue: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=3)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(
-            target=self._fill, args=(sampler, first_step, last_step), daemon=True
-        )
+        self._thread = threading.Thread(target=self._fill, args=(sampler, steps), daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[Batch]:
@@ -192,9 +190,9 @@ class Prefetcher:
                 self._queue.get_nowait()
             self._thread.join(timeout=0.05)
 
-    def _fill(self, sampler: PairSampler, first_step: int, last_step: int) -> None:
+    def _fill(self, sampler: PairSampler, steps: Sequence[int]) -> None:
         try:
-            for step in range(first_step, last_step):
+            for step in steps:
                 if self._stopped.is_set():
                     return
                 self._queue.put(sampler.batch(step))

@@ -1,4 +1,7 @@
-"""The training loop of the predictor: deterministic by seed, resumable at any checkpoint."""
+"""The training loop of the predictor: deterministic by seed, resumable at any checkpoint.
+
+Several processes, see ``processes``, train one model; only the first writes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ from hypernet.training.config import TrainingConfig, load_config
 from hypernet.training.dataset import Batch, PairSampler, Prefetcher
 from hypernet.training.frame_cache import FrameCache, build_cache
 from hypernet.training.journal import Journal
-from hypernet.training.methods import StepLosses, method_of
+from hypernet.training.methods import Method, StepLosses, method_of
+from hypernet.training.processes import Processes, joined
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +86,23 @@ def run_training(
     checkpoint = folder / CHECKPOINT_NAME
     if checkpoint.exists() and not resume:
         raise OutputNotWritable(f"{checkpoint} exists: continue it with --resume, or move it away")
+    schedule = config.schedule
+    with joined() as processes:
+        cache = _cache_of(config, processes)
+        loop = _Loop(config, cache, checkpoint, processes)
+        if resume:
+            loop.restore()
+        last = schedule.steps if stop_after is None else min(stop_after, schedule.steps)
+        share = loop.run(last)
+    return TrainingResult(
+        steps=loop.step, checkpoint=checkpoint, data_wait_share=share, skipped=cache.skipped
+    )
+
+
+def _cache_of(config: TrainingConfig, processes: Processes) -> FrameCache:
+    """Decoded frames; the first process decodes them, the others find them."""
+    if not processes.is_first:
+        processes.wait()
     cache = build_cache(
         Path(config.data.train),
         Path(config.data.cache),
@@ -89,28 +110,36 @@ def run_training(
         min_side=config.data.crop,
         min_frames=16,
     )
-    for name, reason in cache.skipped:
-        _log.warning("skipped %s: %s", name, reason)
-    _log.info("%d clips used, %d skipped", len(cache.clips), len(cache.skipped))
-    loop = _Loop(config, cache, checkpoint)
-    if resume:
-        loop.restore()
-    last = config.schedule.steps if stop_after is None else min(stop_after, config.schedule.steps)
-    share = loop.run(last)
-    return TrainingResult(
-        steps=loop.step, checkpoint=checkpoint, data_wait_share=share, skipped=cache.skipped
-    )
+    if processes.is_first:
+        for name, reason in cache.skipped:
+            _log.warning("skipped %s: %s", name, reason)
+        _log.info("%d clips used, %d skipped", len(cache.clips), len(cache.skipped))
+        processes.wait()
+    return cache
+
+
+class _Step(nn.Module):
+    """From a batch to its losses, as one module whose gradients processes can share."""
+
+    def __init__(self, model: nn.Module, method: Method) -> None:
+        super().__init__()
+        self.model, self._method = model, method
+
+    def forward(self, batch: Batch, step: int, noise: torch.Generator) -> StepLosses:
+        return self._method.losses(self.model, batch, step, noise)
 
 
 class _Loop:
     """Model, average, optimiser and schedule of one run."""
 
-    def __init__(self, config: TrainingConfig, cache: FrameCache, checkpoint: Path) -> None:
+    def __init__(
+        self, config: TrainingConfig, cache: FrameCache, checkpoint: Path, processes: Processes
+    ) -> None:
         self.config = config
         self.step = 0
         self._seconds = 0.0
         self._checkpoint = checkpoint
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._processes, self._device = processes, processes.device
         data, schedule = config.data, config.schedule
         torch.manual_seed(config.seed)
         self._method = method_of(config)
@@ -138,6 +167,7 @@ class _Loop:
         self._sampler = PairSampler(
             cache, sampling=self._method.sampling(), pairs=data.pairs, seed=config.seed
         )
+        self._losses_of = processes.shared(_Step(self.model, self._method))
         self._journal = Journal(config.output, self._method)
 
     def restore(self) -> None:
@@ -155,7 +185,8 @@ class _Loop:
     def run(self, last: int) -> float:
         """Train up to step ``last``; the share of time spent waiting for data."""
         begun = time.perf_counter() - self._seconds
-        prefetcher = Prefetcher(self._sampler, self.step, last)
+        turns = [self._processes.turn(step) for step in range(self.step, last)]
+        prefetcher = Prefetcher(self._sampler, turns)
         output = self.config.output
         first_step, waited = time.perf_counter(), 0.0
         try:
@@ -165,6 +196,8 @@ class _Loop:
                 self.step += 1
                 self._seconds = time.perf_counter() - begun
                 waited = prefetcher.waited_seconds / (time.perf_counter() - first_step)
+                if not self._processes.is_first:
+                    continue
                 self._journal.record(
                     step=self.step,
                     losses=losses,
@@ -179,19 +212,18 @@ class _Loop:
                     self._journal.sample(self.step, self.average.module, batch)
         finally:
             prefetcher.close()
-        self._save()
+        if self._processes.is_first:
+            self._save()
         return waited
 
     def _train_step(self, batch: Batch) -> tuple[StepLosses, float]:
         config = self.config.schedule
         # Noise and qualities depend on the step alone: a resumed run repeats them exactly.
         noise = torch.Generator(self._device)
-        noise.manual_seed(self.config.seed * 1_000_003 + self.step)
+        noise.manual_seed(self.config.seed * 1_000_003 + self._processes.turn(self.step))
         self._scheduler.step_update(self.step)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=config.bf16):
-            losses = self._method.losses(self.model, batch, self.step, noise)
-        if not math.isfinite(losses.total.item()):
-            return losses, math.nan
+            losses: StepLosses = self._losses_of(batch, self.step, noise)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.total)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]

@@ -96,7 +96,7 @@ def test_rare_prefixes_are_drawn_more_than_their_share(tmp_path: Path, cache: Fr
 
 def test_the_prefetcher_yields_every_step_in_order(cache: FrameCache) -> None:
     sampler = PairSampler(cache, sampling=SQUARE, pairs=1, seed=2)
-    prefetcher = Prefetcher(sampler, 3, 8)
+    prefetcher = Prefetcher(sampler, range(3, 8))
     batches = list(prefetcher)
     prefetcher.close()
     assert len(batches) == 5
@@ -105,12 +105,12 @@ def test_the_prefetcher_yields_every_step_in_order(cache: FrameCache) -> None:
 
 
 def test_the_prefetcher_stops_early_and_passes_errors_on(cache: FrameCache) -> None:
-    prefetcher = Prefetcher(PairSampler(cache, sampling=SQUARE, pairs=1, seed=2), 0, 1000)
+    prefetcher = Prefetcher(PairSampler(cache, sampling=SQUARE, pairs=1, seed=2), range(1000))
     next(iter(prefetcher))
     prefetcher.close()
     too_large = PairSampler(cache, sampling=SQUARE, pairs=1, seed=2)
     too_large._pairs = -1
-    failing = Prefetcher(too_large, 0, 2)
+    failing = Prefetcher(too_large, range(2))
     with pytest.raises(ValueError, match="negative"):
         next(iter(failing))
     failing.close()
