@@ -245,7 +245,7 @@ def _profile(
 ) -> None:
     from dataclasses import replace
 
-    from hypernet.evaluation.fit_profile import LAPTOP, METHODS, run_profile
+    from hypernet.evaluation.fit_profile import LAPTOP, PUBLISHED, run_profile
 
     if profile != "laptop":
         raise typer.BadParameter(f"no profile {profile!r}; choose laptop or paper")
@@ -254,7 +254,7 @@ def _profile(
         out=out,
         name=name or "fit-laptop",
         profile=replace(LAPTOP, clips=tuple(clips)) if clips else LAPTOP,
-        methods=methods or tuple(METHODS),
+        methods=methods or PUBLISHED,
         fresh=fresh,
         on_row=lambda row: typer.echo(
             f"{row.clip} {row.method} {row.size} {row.epochs} epochs: {row.bytes} bytes, "

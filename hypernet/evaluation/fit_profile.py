@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +41,16 @@ METHODS: dict[str, FittedFamily] = {
     "srnerv-unshared": replace(SRNERV, label="SRNeRV, a mixer per scale", sized=_unshared),
     "nirvana": NIRVANA,
 }
+PUBLISHED = ("nerv", "nerv-plus", "srnerv", "nirvana")
+"""Methods of papers; the others are there to be compared with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Profile:
     """What is measured: the first frames of clips, made ``width x height`` by averaging.
 
-    ``sizes`` are bits per pixel by name; ``epochs`` are the budgets at each size.
+    ``sizes`` are bits per pixel by name; ``points`` are sizes and budgets (in epochs), in the order
+    in which they are measured.
     """
 
     clips: tuple[str, ...] = ("bunny",)
@@ -55,9 +58,7 @@ class Profile:
     width: int = 320
     height: int = 180
     sizes: Mapping[str, float] = field(default_factory=lambda: {"s": 0.05, "m": 0.1, "l": 0.2})
-    epochs: Mapping[str, tuple[int, ...]] = field(
-        default_factory=lambda: {"m": (20, 5, 60), "s": (20,), "l": (20,)}
-    )
+    points: Sequence[tuple[str, int]] = (("m", 20), ("s", 20), ("l", 20), ("m", 5), ("m", 40))
 
 
 LAPTOP = Profile()
@@ -116,7 +117,7 @@ def run_profile(
     out: Path,
     name: str = "fit-laptop",
     profile: Profile = LAPTOP,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = PUBLISHED,
     fresh: bool = False,
     on_row: Callable[[ProfileRow], None] = lambda _: None,
 ) -> Path:
@@ -144,17 +145,19 @@ def run_profile(
     curve = RunTable[CurveRow](out / f"{name}-curve.tsv", CurveRow, fresh=fresh)
     for path in find_clips(suite, profile.clips):
         frames_TCHW = _frames(path, profile)
-        for size, budgets in profile.epochs.items():
-            for method in methods:
-                segment = FittedSegment(METHODS[method], frames_TCHW, profile.sizes[size])
-                for epochs in budgets:
-                    key = {"clip": path.name, "method": method, "size": size, "epochs": epochs}
-                    if not table.holds(**key):
-                        row, points = _measured(segment, path.name, method, size, epochs)
-                        for point in points:
-                            curve.append(point)
-                        table.append(row)
-                        on_row(row)
+        segments = {
+            (method, size): FittedSegment(METHODS[method], frames_TCHW, bits)
+            for method, (size, bits) in product(methods, profile.sizes.items())
+        }  # each remembers what a bit had to cost when it is asked for another budget
+        for (size, epochs), method in product(profile.points, methods):
+            key = {"clip": path.name, "method": method, "size": size, "epochs": epochs}
+            if table.holds(**key):
+                continue
+            row, points = _measured(segments[method, size], path.name, method, size, epochs)
+            for point in points:
+                curve.append(point)
+            table.append(row)
+            on_row(row)
     return table.path
 
 

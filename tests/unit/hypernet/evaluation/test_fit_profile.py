@@ -14,7 +14,7 @@ from hypernet.fitted_presets import NERV, NIRVANA
 from tests.clips import make_clip
 
 PROFILE = Profile(
-    clips=("clip",), frames=9, width=48, height=32, sizes={"m": 0.8}, epochs={"m": (2, 4)}
+    clips=("clip",), frames=9, width=48, height=32, sizes={"m": 0.8}, points=(("m", 2), ("m", 4))
 )
 
 
@@ -39,7 +39,7 @@ def lines(path: Path) -> list[dict[str, str]]:
 def test_every_method_and_budget_is_a_row_with_a_curve(suite: Path, tmp_path: Path) -> None:
     seen: list[ProfileRow] = []
     table = run(suite, tmp_path, tuple(METHODS), seen)
-    assert [(row.method, row.epochs) for row in seen] == [(m, e) for m in METHODS for e in (2, 4)]
+    assert [(row.method, row.epochs) for row in seen] == [(m, e) for e in (2, 4) for m in METHODS]
     assert [line["bytes"] for line in lines(table)] == [str(row.bytes) for row in seen]
     by_method = {row.method: row for row in seen}
     assert by_method["nirvana"].bytes_per_clip.count(",") == 1
