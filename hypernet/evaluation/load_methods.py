@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import io
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ from hypernet.evaluation.load_readers import (
 )
 from hypernet.evaluation.load_source import FRAME_RATE, LoadSource
 from hypernet.loader import NrvDataset, NrvLoader
+from hypernet.loading.clip_choice import ClipOrder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,16 +271,25 @@ class _Clips(Dataset[Tensor]):
 def through_data_loader(reader: FrameReader, wanted: Wanted) -> Iterator[Tensor]:
     """Batches by torch's ``DataLoader`` with its defaults, as most training loops have them."""
     on_gpu = wanted.device.type == "cuda"
+    order = ClipOrder(len(wanted.firsts), shuffle=False)
     loader = DataLoader(
         _Clips(reader, wanted),
+        sampler=order,
         batch_size=wanted.batch_size,
         num_workers=wanted.workers,
         pin_memory=on_gpu,
         multiprocessing_context="spawn" if wanted.workers else None,
     )
-    for clips in loader:
-        moved = clips.to(wanted.device, non_blocking=True) if on_gpu else clips
-        yield moved.permute(0, 1, 4, 2, 3)
+    batches = iter(loader)
+    try:
+        for clips in batches:
+            moved = clips.to(wanted.device, non_blocking=True) if on_gpu else clips
+            yield moved.permute(0, 1, 4, 2, 3)
+    except GeneratorExit:
+        # Workers that are ended while they send something abort.
+        order.stop()
+        collections.deque(batches, maxlen=0)
+        raise
 
 
 def made_once(path: Path, make: Callable[[Path], None]) -> Path:

@@ -54,6 +54,8 @@ class NrvDataset(Dataset[Sample]):
         cache_bytes: bound of that folder.
         max_open: streams open at a time in one process.
         memory_bytes: bound of what rendering takes beside its result.
+        arithmetic: of convolutions: ``torch.float32``, or ``torch.bfloat16``, which is faster where
+            there is hardware for it, and within a few 8-bit levels.
 
     Attributes:
         names: path or address of every stream.
@@ -81,6 +83,7 @@ class NrvDataset(Dataset[Sample]):
         cache_bytes: int | None = None,
         max_open: int = DEFAULT_OPEN,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        arithmetic: torch.dtype = torch.float32,
     ) -> None:
         _check(frames, stride, dtype, damaged, seed)
         places = find_streams(streams)
@@ -88,7 +91,7 @@ class NrvDataset(Dataset[Sample]):
         self.names = tuple(place.name for place in places)
         self.classes, self._labels = found.classes, found.numbers
         self.crop, self.size, self.dtype, self.seed = crop, size, dtype, seed
-        self.memory_bytes = memory_bytes
+        self._memory_bytes, self._arithmetic = memory_bytes, arithmetic
         self._offsets = range(0, frames * stride, stride)
         kept = None if cache is None else RangeCache(cache, *([cache_bytes] if cache_bytes else []))
         self._pool = StreamPool(places, max_open=max_open, cache=kept)
@@ -140,7 +143,7 @@ class NrvDataset(Dataset[Sample]):
 
     def renderer(self, device: torch.device) -> FrameRenderer:
         """What renders clips of this set on a device."""
-        return FrameRenderer(device, max_bytes=self.memory_bytes)
+        return FrameRenderer(device, dtype=self._arithmetic, max_bytes=self._memory_bytes)
 
     def pending(self, numbers: Sequence[int]) -> tuple[list[ClipRequest], PendingClips]:
         """Read and entropy-decode clips; raises as ``__getitem__``."""

@@ -95,6 +95,12 @@ def test_crop_size_and_type(streams: Path, decoded: Decoded) -> None:
     assert 0 <= float(small.min()) < float(small.max()) <= 1
 
 
+def test_arithmetic_of_less_precision_is_close(streams: Path) -> None:
+    exact = NrvDataset(streams, frames=4, clips=[(0, 7)])[0].frames
+    quick = NrvDataset(streams, frames=4, clips=[(0, 7)], arithmetic=torch.bfloat16)[0].frames
+    assert differ(quick, exact.numpy()) <= 8
+
+
 def test_a_crop_outside_of_a_stream_is_refused(streams: Path) -> None:
     dataset = NrvDataset(streams, crop=Crop(top=0, left=20, height=32, width=32))
     with pytest.raises(InvalidSettings, match=r"run\.nrv has frames of 48x32.*32x32 at \(20, 0\)"):
