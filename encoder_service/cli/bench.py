@@ -31,7 +31,9 @@ Clips = Annotated[str, typer.Option(help="Only clips whose name contains one of 
 def rd(
     suite: Suite = "val",
     presets: Presets = "nerv-s",
-    qualities: Annotated[str, typer.Option(help="Ladder of our presets.")] = "30,50,70",
+    qualities: Annotated[
+        str, typer.Option(help="Ladder of our presets; by default what suits each.")
+    ] = "",
     budget: Annotated[float, typer.Option(help="Seconds for each encoding by a fit.")] = 20.0,
     anchors: Annotated[
         str, typer.Option(metavar="A,B|all|none", help="Of x264, x265, SVT-AV1, by their names.")
@@ -46,20 +48,12 @@ def rd(
     """Rate and distortion on a suite of clips; resumes where it was interrupted."""
     from hypernet.evaluation.benchmark import run_rd
     from hypernet.evaluation.floors import FLOORS
-    from hypernet.evaluation.presets import PresetCodec
+    from hypernet.evaluation.presets import line_up
     from hypernet.evaluation.report import write_report
-    from hypernet.presets import find_preset
 
     ladder = tuple(int(quality) for quality in _split(qualities))
-    codecs: list[VideoCodec] = [
-        PresetCodec(
-            preset=name,
-            qualities=ladder,
-            budget_seconds=budget if find_preset(name).predictor is None else None,
-        )
-        for name in _presets(presets)
-    ]
-    codecs += [*_anchors(anchors), *(FLOORS if floors else ())]
+    ours = line_up(_presets(presets), ladder, budget)
+    codecs: list[VideoCodec] = [*ours, *_anchors(anchors), *(FLOORS if floors else ())]
     name = f"rd-{Path(suite).name}"
     result = run_rd(
         suite=suite,
