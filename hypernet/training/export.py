@@ -33,7 +33,12 @@ class ExportedModel:
 
 
 def export_model(
-    config_path: Path, folder: Path, *, qualities: Sequence[int], remarks: str = ""
+    config_path: Path,
+    folder: Path,
+    *,
+    qualities: Sequence[int],
+    max_frames: int = 64,
+    remarks: str = "",
 ) -> ExportedModel:
     """Write the averaged weights of a run's last checkpoint, scored on its validation videos.
 
@@ -41,6 +46,7 @@ def export_model(
         config_path: of the run.
         folder: where the files go; a decode file that is already there is never changed.
         qualities: operating points of the scores.
+        max_frames: leading frames of each validation video.
         remarks: what a user should know, as Markdown; goes on the card.
 
     Raises:
@@ -50,7 +56,7 @@ def export_model(
     config = load_config(config_path)
     files, progress, cache = write_model(config, folder)
     predictor = load_clip_predictor(files.predictor, files.decode_file)
-    scores = {quality: _scores(predictor, config, quality) for quality in qualities}
+    scores = {quality: _scores(predictor, config, quality, max_frames) for quality in qualities}
     text = _card(
         config=config,
         config_path=config_path,
@@ -58,6 +64,7 @@ def export_model(
         cache=cache,
         scores=scores,
         files=files,
+        max_frames=max_frames,
         remarks=remarks,
     )
     _write(files.card, text.encode())
@@ -106,9 +113,11 @@ def _write(path: Path, data: bytes) -> None:
         raise OutputNotWritable(f"cannot write {path}: {error}") from error
 
 
-def _scores(predictor: ClipPredictor, config: TrainingConfig, quality: int) -> list[ClipScore]:
+def _scores(
+    predictor: ClipPredictor, config: TrainingConfig, quality: int, max_frames: int
+) -> list[ClipScore]:
     videos = sorted(p for p in Path(config.data.val).iterdir() if p.suffix in {".mp4", ".mkv"})
-    return [score_video(predictor, path, quality=quality) for path in videos]
+    return [score_video(predictor, path, quality=quality, max_frames=max_frames) for path in videos]
 
 
 def _card(
@@ -119,6 +128,7 @@ def _card(
     cache: FrameCache,
     scores: dict[int, list[ClipScore]],
     files: ExportedModel,
+    max_frames: int,
     remarks: str,
 ) -> str:
     sampling = method_of(config).sampling()
@@ -134,8 +144,8 @@ def _card(
         f"{config.seed}, configuration `{config.fingerprint}`. Continue with "
         f"`nrv train {config_path.name} --resume`.",
         "## Scores",
-        "Leading 64 frames of each validation video: PSNR (8-bit RGB, mean over frames) and bits "
-        "per pixel (entropy-coded weights).",
+        f"Leading {max_frames} frames of each validation video: PSNR (8-bit RGB, mean over frames) "
+        "and bits per pixel (entropy-coded weights).",
         _score_table(scores),
         "## Data",
         "Clips used by group, with the licences that their repositories state:",

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from hypernet.bitstream.steps import nearest_step_index
 from hypernet.decoders.decode_file import pack_decode_file
 from hypernet.decoders.hyponet_layers import TileRenderer
 from hypernet.decoders.spectrum import CLIP_FRAMES
@@ -22,8 +21,9 @@ from hypernet.training.config import TrainingConfig
 from hypernet.training.dataset import Batch, PairSampler, Sampling
 from hypernet.training.factor_losses import FactorLosses, factor_losses
 from hypernet.training.losses import Losses, clip_losses
+from hypernet.training.step_sizes import middle_steps
 
-STEP_BATCHES = 8
+STEP_BATCHES = 4
 """Training batches that fix the quantisation steps of a model."""
 
 
@@ -179,12 +179,10 @@ class FactorMethod:
         return pack_decode_file(self.model.decoder, _factor(model).base(), None)
 
     def predictor_data(self, model: nn.Module, decode_sha256: str, sampler: PairSampler) -> bytes:
-        """See ``Method``; quantisation steps are half the usual size of a factor."""
+        """See ``Method``."""
         predictor = _factor(model)
-        with torch.no_grad():
-            batches = [sampler.batch(step).frames.flatten(0, 1) for step in range(STEP_BATCHES)]
-            factors = predictor(torch.cat(batches).float() / 255)
-        steps = {n: nearest_step_index(float(value.std()) / 2) for n, value in factors.items()}
+        batches = [sampler.batch(step).frames[:, 0] for step in range(STEP_BATCHES)]
+        steps = middle_steps(predictor, torch.cat(batches).float() / 255)
         return pack_tile_predictor(predictor, decode_sha256, steps)
 
 
