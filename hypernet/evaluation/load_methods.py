@@ -149,7 +149,7 @@ class Nrv:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class H264:
-    """x264 medium, crf 23, a key frame every ``key_interval`` frames, read by seeking."""
+    """x264 medium, crf 23, a key frame every ``key_interval`` frames only, read by seeking."""
 
     key_interval: int
     reader: str
@@ -180,7 +180,8 @@ class H264:
                 pixel_format="yuv420p",
                 container="mp4",
                 threads=1,
-                options={"preset": "medium", "crf": "23", "g": key, "keyint_min": key},
+                # Without key frames at cuts, as in a long take: the joined clips have cuts enough.
+                options={"preset": "medium", "crf": "23", "g": key, "sc_threshold": "0"},
             )
             write_video(source.frames(), output, Fraction(FRAME_RATE), settings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,5 +66,9 @@ def _name(row: LoadRow) -> str:
 def _beside(row: LoadRow) -> str:
     return (
         f"{row.random_clips_per_second:.4g}; {(row.stored_bytes or 0) / 1e6:.3g} MB, "
-        f"{row.psnr_db:.1f} dB"
+        f"{_quality(row)}"
     )
+
+
+def _quality(row: LoadRow) -> str:
+    return "exact" if row.psnr_db == math.inf else f"{row.psnr_db:.1f} dB"
