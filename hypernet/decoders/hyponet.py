@@ -203,13 +203,12 @@ class Hyponet:
         return total / (self.clip.height * self.clip.width)
 
     def activation_bytes(self) -> int:
-        """Set by the largest layer or the picture, and the filters of all tiles."""
-        largest, cells = 8 * self.clip.height * self.clip.width, 1
-        filters = 0
+        """Set by the largest layer and the filters of all tiles, and the picture."""
+        largest, filters, cells = 0, 0, 1
         for layer in self.config.layers():
             largest = max(largest, cells * (layer.filters + layer.inputs))
             filters = max(filters, layer.filters * layer.fan_in)
             cells *= layer.strides[0] * layer.strides[1]
-        largest = max(largest, 8 * cells)
         # A layer's input and output, before and after the shuffle; a filter and its factors.
-        return 4 * (self._tiles + 1) * (2 * largest + 4 * filters)
+        per_tile = 2 * max(largest, 8 * cells) + 4 * filters
+        return 4 * ((self._tiles + 1) * per_tile + 16 * self.clip.height * self.clip.width)
