@@ -139,9 +139,10 @@ class FrameRenderer:
         weights = [job.weights(self._device) for job in batch]
         stacked = {name: torch.stack([each[name] for each in weights]) for name in weights[0]}
         del weights
-        render = bind_together(batch[0].decoder, stacked, self._dtype)
         times_BN = torch.tensor([job.times for job in batch], dtype=torch.float32)
         times_BN = times_BN.to(self._device)
+        only = times_BN if times_BN.shape[1] == 1 else None
+        render = bind_together(batch[0].decoder, stacked, self._dtype, only)
         for start in range(0, times_BN.shape[1], at_once):
             part = times_BN[:, start : start + at_once]
             yield range(start, start + part.shape[1]), render(part)

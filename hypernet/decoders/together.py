@@ -12,7 +12,10 @@ from hypernet.decoders.tubelet import Tubelet
 
 
 def bind_together(
-    decoder: Decoder, weights_B: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+    decoder: Decoder,
+    weights_B: Mapping[str, Tensor],
+    dtype: torch.dtype = torch.float32,
+    only_B1: Tensor | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """The networks of several clips as one.
 
@@ -20,13 +23,14 @@ def bind_together(
         decoder: of every clip.
         weights_B: a batch of each weight, ``(B, *spec.shape)``; ``reference`` as in ``render``.
         dtype: of the convolutions; bfloat16 is faster where there is hardware for it.
+        only_B1: the one time of each clip that will be asked for, if there is but one.
 
     Returns:
         Times ``(B, N)`` to ``frames_BNCHW``, each clip as ``decoder.render`` gives it, up to
         rounding.
     """
     if isinstance(decoder, Tubelet):
-        return decoder.bind_batch(weights_B, dtype)
+        return decoder.bind_batch(weights_B, dtype, only_B1)
     device = next(iter(weights_B.values())).device
     # Batched weights make convolutions grouped, which pays where launching them is what costs.
     batched = torch.vmap(decoder.render) if device.type == "cuda" else None

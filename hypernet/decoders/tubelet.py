@@ -34,6 +34,7 @@ from hypernet.decoders.tubelet_layers import (
     TILE_CELLS,
     ClipRenderer,
     ClipWeights,
+    painted_planes,
     whole_cells,
 )
 from hypernet.decoders.warp import field_size
@@ -154,13 +155,17 @@ class Tubelet:
         return lambda times_N: batch(times_N[None])[0]
 
     def bind_batch(
-        self, weights_B: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+        self,
+        weights_B: Mapping[str, Tensor],
+        dtype: torch.dtype = torch.float32,
+        only_B1: Tensor | None = None,
     ) -> Callable[[Tensor], Tensor]:
         """Clips of this shape in one batch: times ``(B, N)`` to ``frames_BNCHW``.
 
         Args:
             weights_B: a batch of each weight; all clips have a ``reference`` or none has.
             dtype: of the convolutions.
+            only_B1: the one time of each clip that will be asked for, if there is but one.
 
         Raises:
             MissingDecodeFile: the decoder was made without shipped kernels.
@@ -175,7 +180,8 @@ class Tubelet:
             grid=weights_B["grid"],
             reference=None if reference is None else whole_cells(reference),
         )
-        clips = ClipRenderer(self._base, weights, dtype=dtype)
+        planes = painted_planes(self._base, weights, only_B1)
+        clips = ClipRenderer(self._base, weights, planes, dtype)
         height, width = self.clip.height, self.clip.width
         return lambda times_BN: clips.frames(times_BN)[..., :height, :width].clamp(0.0, 1.0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -100,23 +100,26 @@ Planes = tuple[Tensor, Tensor]
 """Luma ``(..., 1, H, W)`` and two colour differences ``(..., 2, H/2, W/2)``."""
 
 
-def painted_planes(base: Mapping[str, Tensor], weights: ClipWeights) -> Planes:
-    """The first layer: all 8 frames of each clip before they are moved, ``(B, 8, ...)``.
+def painted_planes(
+    base: Mapping[str, Tensor], weights: ClipWeights, times_B1: Tensor | None = None
+) -> Planes:
+    """The first layer: frames of each clip before they are moved, ``(B, T, ...)``.
 
-    Patterns are painted before they are mixed in time: the few spatial patterns of each temporal
-    one are fewer than those of a frame, and frames are many.
+    All 8 of them, or one of each clip in an eighth of the memory. Patterns are painted before
+    they are mixed in time: the few spatial patterns of each temporal one are fewer than those of a
+    frame, and frames are many.
     """
     height, width = _picture_size(weights.grid)
-    painted = [
-        _painted(base["luma" if plane == 0 else "chroma"], weights.grid, plane)
-        for plane in range(3)
-    ]
-    luma, *chroma = (
-        torch.unflatten(torch.matmul(base["time"], plane.flatten(2)), 2, plane.shape[2:])
-        for plane in painted
-    )
+    kernels = (base["luma"], base["chroma"], base["chroma"])
+    if times_B1 is None:
+        painted = [_all_painted(k, weights.grid, n, base["time"]) for n, k in enumerate(kernels)]
+    else:
+        mix_BK = torch.matmul(_share_of_frames(times_B1[:, 0]), base["time"])
+        painted = [_one_painted(k, weights.grid, n, mix_BK) for n, k in enumerate(kernels)]
+    rows, columns = weights.grid.shape[-2:]
+    luma, *chroma = (torch.unflatten(plane, 2, (rows, columns)) for plane in painted)
     planes = (
-        _pixels(luma, GRID_CELL).view(-1, CLIP_FRAMES, 1, height, width),
+        _pixels(luma, GRID_CELL).view(len(luma), -1, 1, height, width),
         torch.stack([_pixels(plane, CHROMA_CELL) for plane in chroma], 2),
     )
     start = departure_point(weights)
@@ -125,18 +128,35 @@ def painted_planes(base: Mapping[str, Tensor], weights: ClipWeights) -> Planes:
     return planes[0].add_(start[0][:, None]), planes[1].add_(start[1][:, None])
 
 
-def _painted(kernel_PS: Tensor, grid_BCHW: Tensor, plane: int) -> Tensor:
-    """Cells of one plane for each temporal pattern: ``(B, 8, rows, columns, pixels)``."""
-    batch, channels, rows, columns = grid_BCHW.shape
-    kernel_PS = kernel_PS * KERNEL_SCALE
+def _all_painted(kernel_PS: Tensor, grid_BCHW: Tensor, plane: int, time_TK: Tensor) -> Tensor:
+    """Cells of one plane at all times: ``(B, 8, cells, pixels)``."""
     cells: list[Tensor] = [kernel_PS.new_zeros(())] * CLIP_FRAMES
-    for part in spectrum(channels).parts:
+    for number, values_BNC, kernel_CP in _parts(kernel_PS, grid_BCHW, plane):
+        cells[number] = torch.matmul(values_BNC, kernel_CP)
+    size = (len(grid_BCHW), grid_BCHW[0, 0].numel(), len(kernel_PS))
+    stacked = torch.stack([cell.expand(size) for cell in cells], 1)
+    return torch.unflatten(torch.matmul(time_TK, stacked.flatten(2)), 2, size[1:])
+
+
+def _one_painted(kernel_PS: Tensor, grid_BCHW: Tensor, plane: int, mix_BK: Tensor) -> Tensor:
+    """Cells of one plane at one time of each clip: ``(B, 1, cells, pixels)``."""
+    size = (len(grid_BCHW), grid_BCHW[0, 0].numel(), len(kernel_PS))
+    cells = grid_BCHW.new_zeros(size)
+    for number, values_BNC, kernel_CP in _parts(kernel_PS, grid_BCHW, plane):
+        mixed = values_BNC * mix_BK[:, number, None, None]
+        cells.baddbmm_(mixed, kernel_CP.expand(size[0], -1, -1))
+    return cells[:, None]
+
+
+def _parts(
+    kernel_PS: Tensor, grid_BCHW: Tensor, plane: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Of each temporal pattern: its number, values ``(B, cells, n)`` and kernel ``(n, pixels)``."""
+    kernel_PS = kernel_PS * KERNEL_SCALE
+    for part in spectrum(grid_BCHW.shape[1]).parts:
         if part.plane == plane:
             values = grid_BCHW[:, part.channels].flatten(2).transpose(1, 2)
-            cells[part.time] = torch.matmul(values, kernel_PS[:, part.patterns].T)
-    size = (batch, rows * columns, len(kernel_PS))
-    planes = torch.stack([cell.expand(size) for cell in cells], 1)
-    return torch.unflatten(planes, 2, (rows, columns))
+            yield part.time, values, kernel_PS[:, part.patterns].T
 
 
 def _pixels(cells_BTHWP: Tensor, side: int) -> Tensor:
@@ -152,7 +172,8 @@ class ClipRenderer:
     Args:
         base: the shipped kernels.
         weights: of the clips.
-        planes: what ``painted_planes`` makes of them, if that is known.
+        planes: what ``painted_planes`` makes of them; if those are of one time, no other can be
+            asked for.
         dtype: of the convolution that restores; all else is float32.
     """
 
@@ -195,15 +216,21 @@ def _picture_size(grid_BCHW: Tensor) -> tuple[int, int]:
 
 def _at(planes_BTCHW: Tensor, times_BN: Tensor) -> Tensor:
     """Pictures at given times, linear between frames: ``(B, N, C, H, W)``."""
+    if planes_BTCHW.shape[1] == 1:
+        return planes_BTCHW
     whole = times_BN.long()
     if torch.equal(whole.to(times_BN), times_BN):
         if len(whole) == 1:
             return planes_BTCHW[:, whole[0]]
         return planes_BTCHW[torch.arange(len(whole), device=whole.device)[:, None], whole]
-    knots = torch.arange(CLIP_FRAMES, device=times_BN.device)
-    share = (1 - (times_BN[..., None] - knots).abs()).clamp(min=0)
-    mixed = torch.matmul(share, planes_BTCHW.flatten(2))
+    mixed = torch.matmul(_share_of_frames(times_BN), planes_BTCHW.flatten(2))
     return torch.unflatten(mixed, 2, planes_BTCHW.shape[2:])
+
+
+def _share_of_frames(times: Tensor) -> Tensor:
+    """What each of the 8 frames contributes at a time: linear between neighbours."""
+    knots = torch.arange(CLIP_FRAMES, device=times.device)
+    return (1 - (times[..., None] - knots).abs()).clamp(min=0)
 
 
 class _Motion:

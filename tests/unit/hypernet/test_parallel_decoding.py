@@ -150,9 +150,13 @@ class _SmallDevice:
         self.frames, self.largest = frames, 0
 
     def __call__(
-        self, decoder: Decoder, weights_B: Mapping[str, Tensor], dtype: torch.dtype
+        self,
+        decoder: Decoder,
+        weights_B: Mapping[str, Tensor],
+        dtype: torch.dtype,
+        only_B1: Tensor | None,
     ) -> Callable[[Tensor], Tensor]:
-        render = bind_together(decoder, weights_B, dtype)
+        render = bind_together(decoder, weights_B, dtype, only_B1)
 
         def limited(times_BN: Tensor) -> Tensor:
             batch = len(next(iter(weights_B.values())))
