@@ -80,6 +80,8 @@ class NrvLoader:
         drop_last: leave out a last batch that is not full.
         prefetch: batches that lie ready.
         as_lists: ``frames`` of a batch as a list, for streams of different sizes.
+        workers_render: whether workers render too, or this process all batches; by default they do
+            for a CPU and do not for a GPU.
         start_method: of the workers: ``"spawn"`` or ``"forkserver"``, which need a main module that
             can be imported, or ``"fork"``.
 
@@ -103,6 +105,7 @@ class NrvLoader:
         drop_last: bool = False,
         prefetch: int = DEFAULT_PREFETCH,
         as_lists: bool = False,
+        workers_render: bool | None = None,
         start_method: str = "spawn",
     ) -> None:
         if min(batch_size, prefetch) < 1 or workers < 0:
@@ -119,7 +122,8 @@ class NrvLoader:
         self._epoch, self._done = 0, 0
         self._resume_at = 0
         self._damaged: dict[str, str] = {}
-        renders = self.device.type == "cpu"
+        on_cpu = self.device.type == "cpu"
+        renders = on_cpu if workers_render is None else workers_render and on_cpu
         self._renderer = None if renders else dataset.renderer(self.device)
         self._stream = _stream_on(self.device)
         self._source = DataLoader(

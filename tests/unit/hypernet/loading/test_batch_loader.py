@@ -35,10 +35,11 @@ def test_batches_of_an_epoch(streams: Path) -> None:
     assert len(list(NrvLoader(dataset, batch_size=4, drop_last=True))) == 2
 
 
-def test_workers_change_nothing(streams: Path) -> None:
+@pytest.mark.parametrize("render", [True, False])
+def test_workers_change_nothing(streams: Path, render: bool) -> None:
     dataset = NrvDataset(streams, frames=3, clips=3)
     alone = NrvLoader(dataset, batch_size=4)
-    helped = NrvLoader(dataset, batch_size=4, workers=2, start_method="fork")
+    helped = NrvLoader(dataset, batch_size=4, workers=2, workers_render=render, start_method="fork")
     for _ in range(2):
         one, other = list(alone), list(helped)
         assert places(one) == places(other)
