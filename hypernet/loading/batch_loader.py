@@ -176,17 +176,19 @@ class NrvLoader:
             "batches": self._done,
             "batch_size": self._batch_size,
             "seed": self.dataset.seed,
-            "clips": len(self._order),
+            "clips": len(self.dataset),
+            "shuffle": int(self._order.shuffle),
+            "world_size": self._order.world_size,
         }
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go on behind the last batch that was taken when ``state_dict`` was called.
 
         Raises:
-            InvalidSettings: the state is of another set, seed or size of batches.
+            InvalidSettings: the state is of another set, order, number of ranks or size of batches.
         """
         ours = self.state_dict()
-        for name in ("batch_size", "seed", "clips"):
+        for name in ours.keys() - {"epoch", "batches"}:
             if state.get(name) != ours[name]:
                 raise InvalidSettings(
                     f"this state is of a loader with {name} {state.get(name)}, "

@@ -148,6 +148,7 @@ class ClipOrder(Sampler[int]):
         world_size: how many readers there are.
 
     Attributes:
+        shuffle: as given, like world_size.
         epoch: whose order is given.
         start: clips of this reader that are left out, for going on in mid-epoch.
 
@@ -166,14 +167,14 @@ class ClipOrder(Sampler[int]):
     ) -> None:
         if not 0 <= rank < world_size:
             raise InvalidSettings(f"rank {rank} of {world_size}; ranks begin with 0")
-        self._length, self._shuffle, self._seed = length, shuffle, seed
-        self._rank, self._world_size = rank, world_size
+        self._length, self._seed = length, seed
+        self.shuffle, self.world_size, self._rank = shuffle, world_size, rank
         self.epoch, self.start = 0, 0
         self._stopped = False
 
     def __len__(self) -> int:
         """Clips of a whole epoch for this reader."""
-        return math.ceil(self._length / self._world_size)
+        return math.ceil(self._length / self.world_size)
 
     def __iter__(self) -> Iterator[int]:
         self._stopped = False
@@ -187,9 +188,9 @@ class ClipOrder(Sampler[int]):
         self._stopped = True
 
     def _numbers(self) -> list[int]:
-        if self._shuffle:
+        if self.shuffle:
             order = np.random.default_rng((self._seed, self.epoch)).permutation(self._length)
         else:
             order = np.arange(self._length)
-        even = np.resize(order, len(self) * self._world_size)
-        return [int(number) for number in even[self._rank :: self._world_size]]
+        even = np.resize(order, len(self) * self.world_size)
+        return [int(number) for number in even[self._rank :: self.world_size]]

@@ -100,6 +100,8 @@ def test_a_state_of_another_loader_is_refused(streams: Path) -> None:
         NrvLoader(NrvDataset(streams, clips=4), batch_size=3),
         NrvLoader(NrvDataset(streams, clips=4, seed=1), batch_size=2),
         NrvLoader(NrvDataset(streams, clips=5), batch_size=2),
+        NrvLoader(NrvDataset(streams, clips=4), batch_size=2, shuffle=False),
+        NrvLoader(NrvDataset(streams, clips=4), batch_size=2, world_size=2),
     ):
         with pytest.raises(InvalidSettings, match="another"):
             other.load_state_dict(state)
