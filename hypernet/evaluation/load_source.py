@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from hypernet.errors import InvalidSettings, OutputNotWritable
 from hypernet.evaluation.metrics import Frame
-from hypernet.evaluation.suites import find_clips
 
 FRAME_RATE = 25
 
@@ -88,6 +87,7 @@ def _write(path: Path, frames: Iterator[Frame], shape: tuple[int, ...], suite: s
 
 def _joined(suite: str, width: int, height: int) -> Iterator[Frame]:
     from hypernet.evaluation.codecs import read_rgb  # noqa: PLC0415 -- needs a video library
+    from hypernet.evaluation.suites import find_clips  # noqa: PLC0415 -- as above
 
     for clip in find_clips(suite):
         for frame_HWC in read_rgb(clip):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ast
 import math
+import subprocess
+import sys
 from itertools import chain
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from hypernet.evaluation.load_source import LoadSource, fitted, join_clips
 from tests.clips import make_clip, moving
 
 NUM_FRAMES = 72
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +157,30 @@ def test_what_is_prepared_is_used_again(suite: Path, tmp_path: Path) -> None:
     rows = run_load(away, table=tmp_path / "b.tsv", folder=tmp_path / "kept")
     assert [row.method for row in rows] == ["h264-gop12-pyav", "ram", "ram-dataloader"]
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()}
+
+
+def test_without_a_video_library_what_is_prepared_is_measured(suite: Path, tmp_path: Path) -> None:
+    names = ("nrv-debug", "gop12-pyav")
+    run_load(plan(suite, methods=names), table=tmp_path / "a.tsv", folder=tmp_path)
+    program = f"""
+import sys
+sys.modules["av"] = None
+from pathlib import Path
+from hypernet.evaluation.load_benchmark import LoadPlan, run_load
+plan = LoadPlan(presets=("debug",), workers=(0,), sizes=((32, 32),), num_frames={NUM_FRAMES},
+                seconds=0.05, methods={names})
+rows = run_load(plan, table=Path({str(tmp_path / "b.tsv")!r}), folder=Path({str(tmp_path)!r}))
+print([(row.method, row.note, row.psnr_db is not None) for row in rows])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert ast.literal_eval(done.stdout) == [
+        ("nrv-debug", "", True),
+        ("nrv-debug-one-by-one", "", True),
+        ("h264-gop12-pyav", "not run: av is not installed", False),
+    ]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one here")
