@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from hypernet.decoders.base import Decoder
+from hypernet.decoders.hyponet import Hyponet
 from hypernet.decoders.nerv import NervDecoder
 from hypernet.decoders.sizing import BITS_PER_WEIGHT, SizeTarget, nerv_config, num_weights
 from hypernet.decoders.tubelet import Tubelet
@@ -53,6 +54,8 @@ def _predicted(
     name: str,
     summary: str,
     *,
+    model: str = DEFAULT_MODEL,
+    decoder: int = Tubelet.wire_id,
     steps_per_clip: float = 0,
     motion_steps: int = MOTION_STEPS,
     target_psnr_db: float | None = None,
@@ -60,12 +63,12 @@ def _predicted(
     return Preset(
         name=name,
         summary=summary,
-        decoder=Tubelet.wire_id,
-        configure=lambda _clip, _factor: find_predictor(DEFAULT_MODEL).decode_file().config,
+        decoder=decoder,
+        configure=lambda _clip, _factor: find_predictor(model).decode_file().config,
         rate_weight=math.nan,
         epochs=steps_per_clip,
         min_steps=0,
-        predictor=DEFAULT_MODEL,
+        predictor=model,
         motion_steps=motion_steps,
         target_psnr_db=target_psnr_db,
     )
@@ -110,5 +113,11 @@ PRESETS: dict[str, Preset] = {
         SRNERV.preset("srnerv-m", 5, 0.1),
         SRNERV.preset("srnerv-l", 10, 0.2),
         NIRVANA.preset("nirvana", 5, 0.2),
+        _predicted(
+            "teconerv",
+            "TeCoNeRV: factors of a network per tile and 8 frames, predicted, coded as differences",
+            model="teconerv-tiny",
+            decoder=Hyponet.wire_id,
+        ),
     )
 }

@@ -139,7 +139,7 @@ def _card(
         "averaged weights.",
         remarks,
         "## Training",
-        f"{progress.step:,} steps of {2 * config.data.pairs} clips of 8x{sampling.height}x"
+        f"{progress.step:,} steps of {config.data.pairs} pairs of clips of 8x{sampling.height}x"
         f"{sampling.width} pixels in {progress.seconds / 3600:.1f} hours of wall time, seed "
         f"{config.seed}, configuration `{config.fingerprint}`. Continue with "
         f"`nrv train {config_path.name} --resume`.",

@@ -31,6 +31,7 @@ NUM_FRAMES = {
     "nerv-plus-s": 3,
     "srnerv-s": 3,
     "nirvana": 11,
+    "teconerv": 19,
 }
 STEPS = {
     "debug": 20,
@@ -39,6 +40,7 @@ STEPS = {
     "nerv-plus-s": 150,
     "srnerv-s": 150,
     "nirvana": 120,
+    "teconerv": None,
 }
 QUALITY = 100  # so that a clip this small keeps some detail
 

@@ -43,6 +43,13 @@ def test_nirvana_decodes_in_less_than_the_middle_sizes(width: int, height: int) 
     assert decoder_of(find_preset("nirvana"), width, height).multiply_adds_per_pixel() <= 5000
 
 
+@pytest.mark.parametrize("name", ["teconerv"])
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_published_predicted_presets_decode_cheaply(name: str, width: int, height: int) -> None:
+    decoder = decoder_of(find_preset(name), width, height)
+    assert decoder.multiply_adds_per_pixel() <= 4000
+
+
 def test_a_group_is_as_short_as_the_longest_segment() -> None:
     few = decoder_of(find_preset("nirvana"), 320, 180, frames=3)
     many = decoder_of(find_preset("nirvana"), 320, 180, frames=64)
