@@ -74,9 +74,9 @@ NIRVANA = FittedFamily(
     sized=nirvana_config,
     price=0.0012,
     epochs=40,
-    learning_rate=0.04,
+    learning_rate=0.03,
     clip_frames=8,
-    batch_frames=4,
+    batch_frames=1,
 )
 
 
@@ -108,6 +108,7 @@ def paper_nerv_plus(name: str, stem_width: int) -> Preset:
         hidden=512,
         widths=(stem_width, stem_width, 80, 80, 80, 80),
         strides=(5, 2, 2, 2, 2),
+        kernel=3,
         head_kernel=1,
         head_stride=1,
     )

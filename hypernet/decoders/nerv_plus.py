@@ -2,8 +2,8 @@
 
 A stage brings its input to its own width by a pointwise convolution, then runs residual block,
 3x3 convolution with pixel shuffle, residual block, and adds its bilinearly enlarged input. The
-paper's last stages work at full resolution; here, as in NeRV, the head shuffles several pixels at
-once, which is what a CPU can afford.
+paper's last stages work at full resolution; the sizes that are not the paper's leave the last
+enlargement to the head, which shuffles several pixels at once, as a CPU can afford.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ class NervPlusConfig:
     """Sizes of a NeRV++ decoder; all of them are sent in the stream header.
 
     ``widths[0]`` is the stem's channel count, ``widths[i + 1]`` that of stage ``i``, which
-    upsamples by ``strides[i]``; the head upsamples by ``head_stride`` into RGB.
+    upsamples by ``strides[i]``; the head upsamples by ``head_stride`` into RGB. ``kernel`` is that
+    of the depthwise convolutions.
     """
 
     frequencies: int
     hidden: int
     widths: tuple[int, ...]
     strides: tuple[int, ...]
+    kernel: int
     head_kernel: int
     head_stride: int
 
@@ -48,8 +50,8 @@ class NervPlusConfig:
             widths=(*self.widths, self.hidden),
             strides=(*self.strides, self.head_stride),
         )
-        if self.head_kernel not in (1, 3):
-            raise ValueError("head_kernel must be 1 or 3")
+        if self.head_kernel not in (1, 3) or self.kernel not in (3, 5, 7):
+            raise ValueError("head_kernel must be 1 or 3, kernel 3, 5 or 7")
 
     @property
     def scale(self) -> int:
@@ -82,9 +84,9 @@ class NervPlusDecoder:
         for i, stride in enumerate(c.strides):
             width = c.widths[i + 1]
             specs += conv_specs(f"stage{i}.entry", width, c.widths[i], 1, gain=1.0)
-            specs += _block_specs(f"stage{i}.before", width)
+            specs += _block_specs(f"stage{i}.before", width, c.kernel)
             specs += conv_specs(f"stage{i}.up", width * stride**2, width, 3)
-            specs += _block_specs(f"stage{i}.after", width)
+            specs += _block_specs(f"stage{i}.after", width, c.kernel)
         specs += conv_specs("head", 3 * c.head_stride**2, c.widths[-1], c.head_kernel, gain=0.1)
         return tuple(specs)
 
@@ -112,7 +114,7 @@ class NervPlusDecoder:
         cells, total = self._stem.cells, self._stem.multiply_adds()
         for i, stride in enumerate(c.strides):
             width = c.widths[i + 1]
-            block = 9 * width + 2 * width**2
+            block = c.kernel**2 * width + 2 * width**2
             total += (c.widths[i] * width + block + 9 * width**2 * stride**2) * cells
             cells *= stride**2
             total += block * cells
@@ -132,21 +134,22 @@ class NervPlusDecoder:
         return 4 * 5 * max(largest, 3 * c.head_stride**2 * cells)
 
 
-def _block_specs(name: str, width: int) -> list[WeightSpec]:
+def _block_specs(name: str, width: int, kernel: int) -> list[WeightSpec]:
     return [
-        *depthwise_specs(f"{name}.spatial", width, 3),
+        *depthwise_specs(f"{name}.spatial", width, kernel),
         *conv_specs(f"{name}.inner", width, width, 1),
         *conv_specs(f"{name}.outer", width, width, 1, gain=RESIDUAL_GAIN),
     ]
 
 
 def _block(x_NCHW: Tensor, weights: Weights, name: str) -> Tensor:
-    """Depthwise 3x3, pointwise, GELU, pointwise, plus the input."""
+    """Depthwise, pointwise, GELU, pointwise, plus the input."""
+    spatial = weights[f"{name}.spatial.weight"]
     y = F.conv2d(
         x_NCHW,
-        weights[f"{name}.spatial.weight"],
+        spatial,
         weights[f"{name}.spatial.bias"],
-        padding=1,
+        padding=spatial.shape[-1] // 2,
         groups=x_NCHW.shape[1],
     )
     y = F.gelu(F.conv2d(y, weights[f"{name}.inner.weight"], weights[f"{name}.inner.bias"]))

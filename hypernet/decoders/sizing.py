@@ -19,9 +19,9 @@ SPARSE_BITS_PER_WEIGHT = 2.8  # the same for networks with more, thinner layers
 STEM_ROWS = 10  # the stem's grid is at most about this high
 HEAD_STRIDE = 4  # shuffling the last 4x at once halves the time per step and costs no quality
 NERV_PROFILE = (8 / 3, 2.0, 2.0, 4 / 3, 1.0)  # of the last width; from the last stage backwards
-NERV_PLUS_PROFILE = (1.0, 1.0, 1.0, 1.0, 1.0)
+NERV_PLUS_HEAD_STRIDE = 2  # its stages are thin enough for half resolution
 MIXER_EXPANSION = 2  # of SRNeRV's channel mixer
-SPATIAL_KERNEL = 5
+SPATIAL_KERNEL = 5  # of depthwise convolutions
 MIN_WIDTH, MAX_WIDTH = 2, 160
 MAX_TRUNK = 512  # NIRVANA's widest trunk
 MIN_HIDDEN, MAX_HIDDEN = 4, 128
@@ -106,8 +106,8 @@ def _largest(
     return replace(best, hidden=min(max(hidden, MIN_HIDDEN), MAX_HIDDEN))
 
 
-def _stages(clip: ClipShape) -> int:
-    return max(0, math.ceil(math.log2(clip.height / (HEAD_STRIDE * STEM_ROWS))))
+def _stages(clip: ClipShape, head_stride: int = HEAD_STRIDE) -> int:
+    return max(0, math.ceil(math.log2(clip.height / (head_stride * STEM_ROWS))))
 
 
 def _widths(profile: tuple[float, ...], stages: int, last_width: int) -> tuple[int, ...]:
@@ -127,15 +127,16 @@ def _nerv(clip: ClipShape, last_width: int) -> NervConfig:
     )
 
 
-def _nerv_plus(clip: ClipShape, last_width: int) -> NervPlusConfig:
-    stages = min(_stages(clip), len(NERV_PLUS_PROFILE) + 2)
+def _nerv_plus(clip: ClipShape, width: int) -> NervPlusConfig:
+    stages = min(_stages(clip, NERV_PLUS_HEAD_STRIDE), 8)
     return NervPlusConfig(
         frequencies=FREQUENCIES,
-        hidden=MIN_HIDDEN * 7,
-        widths=_widths(NERV_PLUS_PROFILE, stages, last_width),
+        hidden=MIN_HIDDEN * 6,
+        widths=(width,) * (stages + 1),
         strides=(2,) * stages,
+        kernel=SPATIAL_KERNEL,
         head_kernel=3,
-        head_stride=HEAD_STRIDE,
+        head_stride=NERV_PLUS_HEAD_STRIDE,
     )
 
 

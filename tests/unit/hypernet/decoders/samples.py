@@ -34,7 +34,13 @@ CONFIGS: dict[int, DecoderConfig] = {
     Tubelet.wire_id: _TUBELET,
     Hyponet.wire_id: HYPONET,
     NervPlusDecoder.wire_id: NervPlusConfig(
-        frequencies=4, hidden=6, widths=(7, 5, 3), strides=(2, 3), head_kernel=3, head_stride=2
+        frequencies=4,
+        hidden=6,
+        widths=(7, 5, 3),
+        strides=(2, 3),
+        kernel=5,
+        head_kernel=3,
+        head_stride=2,
     ),
     NirvanaDecoder.wire_id: NirvanaConfig(
         group_frames=5, patch=3, stride=2, hidden=10, layers=2, channels=3, width=4

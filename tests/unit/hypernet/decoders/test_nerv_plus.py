@@ -12,7 +12,13 @@ from hypernet.weights import ClipShape
 from tests.unit.hypernet.decoders.samples import random_weights
 
 CONFIG = NervPlusConfig(
-    frequencies=4, hidden=6, widths=(7, 5, 3), strides=(2, 2), head_kernel=3, head_stride=4
+    frequencies=4,
+    hidden=6,
+    widths=(7, 5, 3),
+    strides=(2, 2),
+    kernel=5,
+    head_kernel=3,
+    head_stride=4,
 )
 
 
@@ -25,11 +31,11 @@ def test_a_stage_is_entry_block_upsampling_block() -> None:
     stage = [(name, shape) for name, shape in specs.items() if name.startswith("stage0")]
     assert [item for item in stage if item[0].endswith("weight")] == [
         ("stage0.entry.weight", (5, 7, 1, 1)),
-        ("stage0.before.spatial.weight", (5, 1, 3, 3)),
+        ("stage0.before.spatial.weight", (5, 1, 5, 5)),
         ("stage0.before.inner.weight", (5, 5, 1, 1)),
         ("stage0.before.outer.weight", (5, 5, 1, 1)),
         ("stage0.up.weight", (20, 5, 3, 3)),
-        ("stage0.after.spatial.weight", (5, 1, 3, 3)),
+        ("stage0.after.spatial.weight", (5, 1, 5, 5)),
         ("stage0.after.inner.weight", (5, 5, 1, 1)),
         ("stage0.after.outer.weight", (5, 5, 1, 1)),
     ]
@@ -71,6 +77,7 @@ def test_frames_differ_in_time() -> None:
         ({"widths": (7, 0, 3)}, "widths"),
         ({"strides": (2, 9)}, "strides"),
         ({"head_kernel": 5}, "head_kernel"),
+        ({"kernel": 4}, "kernel"),
         ({"frequencies": 97}, "frequencies"),
     ],
 )
