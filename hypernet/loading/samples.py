@@ -31,8 +31,9 @@ class Batch(NamedTuple):
     """Several clips.
 
     Attributes:
-        frames: ``(B, T, C, H, W)``; a list of ``(T, C, H, W)`` where lists were asked for.
-        label: ``(B,)`` int64, like all that follow.
+        frames: ``(B, T, C, H, W)`` on the loader's device; a list of ``(T, C, H, W)`` where lists
+            were asked for.
+        label: ``(B,)`` int64 on the CPU, like all that follow.
         stream: numbers of the streams in the set.
         first_frame: where in the streams the clips begin.
     """
