@@ -73,7 +73,6 @@ NIRVANA = FittedFamily(
     decoder=NirvanaDecoder.wire_id,
     sized=nirvana_config,
     price=0.0012,
-    epochs=40,
     learning_rate=0.03,
     clip_frames=8,
     batch_frames=1,
