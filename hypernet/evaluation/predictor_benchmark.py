@@ -11,15 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hypernet.decoders.coding_order import Step, all_keys, chain, coding_order
+from hypernet.decoders.coding_order import Step, all_keys, chain
 from hypernet.decoders.spectrum import CLIP_FRAMES, GRID_CELL
 from hypernet.decoders.tubelet_layers import TILE_CELLS
+from hypernet.errors import InvalidSettings
 from hypernet.evaluation import provenance
 from hypernet.evaluation.bd_rate import RatePoint, bd_psnr_db, bd_rate_percent
 from hypernet.evaluation.suites import find_clips
 from hypernet.evaluation.table import write_tsv
 from hypernet.predictor.files import find_predictor
-from hypernet.predictor.predictor import Predictor, load_predictor
+from hypernet.predictor.predictor import Predictor, load_clip_predictor
 from hypernet.training.validation import ClipScore, read_rgb, score_video
 
 QUALITIES = (20, 40, 60, 80)
@@ -30,9 +31,9 @@ Order = Callable[[int], Sequence[Step]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arm:
-    """One way of coding: in which order, and which weights are replaced by their mean."""
+    """One way of coding: in another order than the predictor's own, or with averaged weights."""
 
-    order: Order = coding_order
+    order: Order | None = None
     averaged: tuple[str, ...] = ()
 
 
@@ -95,8 +96,12 @@ def run_predictor(
         OutputNotWritable: the table cannot be written.
     """
     file = find_predictor(model)
-    predictor = load_predictor(file.path, file.decode_file().path)
-    means = _mean_weights(predictor, find_clips(training, ())) if _averages(arms) else {}
+    predictor = load_clip_predictor(file.path, file.decode_file().path)
+    means: Mapping[str, Tensor] = {}
+    if _averages(arms):
+        if not isinstance(predictor, Predictor):
+            raise InvalidSettings(f"{model} has no motion and gains to average: choose other arms")
+        means = _mean_weights(predictor, find_clips(training, ()))
     rows: list[PredictorRow] = []
     columns = [field.name for field in dataclasses.fields(PredictorRow)]
     for path in find_clips(suite, clips):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hypernet.errors import InvalidSettings
 from hypernet.evaluation.predictor_benchmark import border_ratio, compare_arms, run_predictor
 from hypernet.presets import DEFAULT_MODEL
 from tests.clips import make_clip
@@ -44,3 +45,27 @@ def test_references_and_motion_are_worth_something(tmp_path: Path) -> None:
         [r.psnr_db for r in rows if r.arm == a] for a in ("standard", "mean-motion-and-gains")
     )
     assert all(high > low for high, low in zip(standard, mean, strict=True))
+
+
+def test_any_predictor_can_be_coded_in_any_order(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    make_clip(folder / "clip.mkv", num_frames=16, size=(96, 64))
+    own, alone = run_predictor(
+        suite=str(folder),
+        training="",
+        table=tmp_path / "predictor.tsv",
+        model="teconerv-tiny",
+        arms=("standard", "all-keys"),
+        qualities=(50,),
+    )
+    assert own.psnr_db == alone.psnr_db
+    assert own.bits_per_pixel <= alone.bits_per_pixel
+    with pytest.raises(InvalidSettings, match="no motion"):
+        run_predictor(
+            suite=str(folder),
+            training=str(folder),
+            table=tmp_path / "predictor.tsv",
+            model="teconerv-tiny",
+            arms=("mean-motion",),
+        )
