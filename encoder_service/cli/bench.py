@@ -88,8 +88,8 @@ def fit(
         str,
         typer.Option(
             metavar="A,B",
-            help="Of rate-aware, then-8-bit, float32; of nerv, nerv-plus, srnerv, "
-            "srnerv-unshared, nirvana with --profile laptop.",
+            help="Of rate-aware, then-8-bit, float32; with --profile laptop of nerv, nerv-even, "
+            "nerv-plus, srnerv, srnerv-unshared, nirvana.",
         ),
     ] = "",
     steps: Annotated[int, typer.Option(help="Gradient steps of every fit.")] = 400,

@@ -17,7 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.decoders.config import DecoderConfig
-from hypernet.decoders.sizing import SizeTarget, num_weights, srnerv_config
+from hypernet.decoders.nerv import NervConfig
+from hypernet.decoders.sizing import (
+    SizeTarget,
+    nerv_plus_config,
+    num_weights,
+    srnerv_config,
+)
 from hypernet.errors import InvalidSettings
 from hypernet.evaluation import provenance
 from hypernet.evaluation.codecs import read_rgb
@@ -34,8 +40,21 @@ def _unshared(clip: ClipShape, target: SizeTarget) -> DecoderConfig:
     return replace(srnerv_config(clip, target), shared=0)
 
 
+def _even(clip: ClipShape, target: SizeTarget) -> DecoderConfig:
+    plus = nerv_plus_config(clip, target)
+    return NervConfig(
+        frequencies=plus.frequencies,
+        hidden=plus.hidden,
+        widths=plus.widths,
+        strides=plus.strides,
+        head_kernel=plus.head_kernel,
+        head_stride=plus.head_stride,
+    )
+
+
 METHODS: dict[str, FittedFamily] = {
     "nerv": NERV,
+    "nerv-even": replace(NERV, label="NeRV, widths of NeRV++", sized=_even),
     "nerv-plus": NERV_PLUS,
     "srnerv": SRNERV,
     "srnerv-unshared": replace(SRNERV, label="SRNeRV, a mixer per scale", sized=_unshared),

@@ -60,7 +60,7 @@ def test_an_interrupted_profile_goes_on(suite: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_method_lists_those_that_exist(suite: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidSettings, match="nerv, nerv-plus, srnerv"):
+    with pytest.raises(InvalidSettings, match="nerv, nerv-even, nerv-plus"):
         run(suite, tmp_path, ("hnerv",), [])
 
 
