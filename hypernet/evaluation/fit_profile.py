@@ -209,7 +209,7 @@ def _measured(
         trials=trials,
         learning_rate=segment.family.learning_rate,
         rate_weight=round(trial.rate_weight, 6),
-        bytes_per_clip=",".join(map(str, trial.bytes_per_clip)),
+        bytes_per_clip=",".join(map(str, segment.bytes_per_clip(trial.payload))),
         commit=commit,
         cpu=provenance.processor(),
         threads=torch.get_num_threads(),

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hypernet.bitstream.segment import TABLE_CODING, SegmentSymbols, decode_segment
+from hypernet.bitstream.segment import TABLE_CODING, decode_segment
 from hypernet.bitstream.segment import encode_segment as code_segment
 from hypernet.chain_fitting import fit_chain, segment_symbols
 from hypernet.decoders import Decoder, build_decoder, config_to_fields
@@ -47,7 +47,6 @@ class Trial:
     """A coded segment and what it took."""
 
     payload: bytes
-    bytes_per_clip: tuple[int, ...]
     steps: int
     rate_weight: float
     moments: tuple[Moment, ...]
@@ -127,7 +126,6 @@ class FittedSegment:
         segment = segment_symbols(fitted, range(self.shape.frames), self.clip_frames)
         return Trial(
             payload=code_segment(segment, self._specs_of),
-            bytes_per_clip=tuple(self._bytes_per_clip(segment)),
             steps=segment.refinement_steps,
             rate_weight=rate_weight,
             moments=tuple(moments),
@@ -149,6 +147,17 @@ class FittedSegment:
         mean = float(np.mean(similarity)) if similarity else None
         return Decoded(psnr_db=psnr.psnr_db, ms_ssim=mean, seconds=seconds)
 
+    def bytes_per_clip(self, payload: bytes) -> list[int]:
+        """What the weights of each clip of a payload take in it."""
+        clips = decode_segment(payload, self._specs_of).clips
+        lengths = []
+        for clip in clips:
+            reference = None if clip.reference is None else clips[clip.reference].symbols
+            specs = self._specs_of(clip.num_frames)
+            data = TABLE_CODING.encode(clip.symbols, specs, clip.step_indices, reference)
+            lengths.append(len(data))
+        return lengths
+
     def _pictures(self, payload: bytes) -> Iterator[NDArray[np.uint8]]:
         for clip in decode_segment(payload, self._specs_of).clips:
             decoder = self.decoder_of(clip.num_frames)
@@ -160,12 +169,6 @@ class FittedSegment:
 
     def _specs_of(self, num_frames: int) -> tuple[WeightSpec, ...]:
         return self.decoder_of(num_frames).weight_specs()
-
-    def _bytes_per_clip(self, segment: SegmentSymbols) -> Iterator[int]:
-        for clip in segment.clips:
-            against = None if clip.reference is None else segment.clips[clip.reference].symbols
-            specs = self._specs_of(clip.num_frames)
-            yield len(TABLE_CODING.encode(clip.symbols, specs, clip.step_indices, against))
 
     def _error(self, trial: Trial) -> float:
         return abs(math.log(len(trial.payload) / self.target_bytes))
