@@ -22,6 +22,7 @@ PRESET_NAMES = (
     "srnerv-m",
     "srnerv-l",
     "nirvana",
+    "nerv-enc",
     "teconerv",
 )
 DEFAULT_PRESET = "balanced"

@@ -114,6 +114,12 @@ PRESETS: dict[str, Preset] = {
         SRNERV.preset("srnerv-l", 10, 0.2),
         NIRVANA.preset("nirvana", 5, 0.2),
         _predicted(
+            "nerv-enc",
+            "NeRV-Enc: factors of one network per 8 whole frames, predicted",
+            model="nerv-enc-tiny",
+            decoder=Hyponet.wire_id,
+        ),
+        _predicted(
             "teconerv",
             "TeCoNeRV: factors of a network per tile and 8 frames, predicted, coded as differences",
             model="teconerv-tiny",

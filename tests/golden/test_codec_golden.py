@@ -31,6 +31,7 @@ NUM_FRAMES = {
     "nerv-plus-s": 3,
     "srnerv-s": 3,
     "nirvana": 11,
+    "nerv-enc": 11,
     "teconerv": 19,
 }
 STEPS = {
@@ -40,6 +41,7 @@ STEPS = {
     "nerv-plus-s": 150,
     "srnerv-s": 150,
     "nirvana": 120,
+    "nerv-enc": None,
     "teconerv": None,
 }
 QUALITY = 100  # so that a clip this small keeps some detail

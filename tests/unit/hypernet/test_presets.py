@@ -43,7 +43,7 @@ def test_nirvana_decodes_in_less_than_the_middle_sizes(width: int, height: int) 
     assert decoder_of(find_preset("nirvana"), width, height).multiply_adds_per_pixel() <= 5000
 
 
-@pytest.mark.parametrize("name", ["teconerv"])
+@pytest.mark.parametrize("name", ["nerv-enc", "teconerv"])
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_published_predicted_presets_decode_cheaply(name: str, width: int, height: int) -> None:
     decoder = decoder_of(find_preset(name), width, height)
