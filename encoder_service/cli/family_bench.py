@@ -19,6 +19,9 @@ def family(
     rates: Annotated[
         str, typer.Option(metavar="A,B", help="Learning rates; by default each configuration's.")
     ] = "",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Length of every arm; its own by default.")
+    ] = None,
     baseline: Annotated[str, typer.Option(help="What others are compared with.")] = "nerv-enc",
     suite: Annotated[str, typer.Option(help="val, standard, or a folder of clips.")] = "val",
     qualities: Annotated[str, typer.Option(help="1 to 100.")] = "1,25,50,75,100",
@@ -42,7 +45,9 @@ def family(
 
     table = out / f"{name}.tsv"
     rows = run_family(
-        make_arms(configs or [], [float(rate) for rate in _split(rates)], _split(models), runs),
+        make_arms(
+            configs or [], [float(rate) for rate in _split(rates)], _split(models), runs, steps
+        ),
         suite=suite,
         table=table,
         qualities=[int(quality) for quality in _split(qualities)],

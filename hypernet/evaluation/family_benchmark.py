@@ -74,7 +74,11 @@ class FamilyRow:
 
 
 def make_arms(
-    configs: Sequence[Path], rates: Sequence[float], models: Sequence[str], runs: Path
+    configs: Sequence[Path],
+    rates: Sequence[float],
+    models: Sequence[str],
+    runs: Path,
+    steps: int | None = None,
 ) -> list[Arm]:
     """Every configuration with every learning rate, its own without any; then installed models.
 
@@ -83,6 +87,7 @@ def make_arms(
         rates: learning rates.
         models: names of installed predictors.
         runs: folder that holds one folder per arm.
+        steps: length of every schedule, for short arms; its own by default.
 
     Raises:
         InvalidSettings: a configuration cannot be used.
@@ -92,9 +97,10 @@ def make_arms(
         config = load_config(path)
         for rate in rates or (config.schedule.learning_rate,):
             folder = runs / f"{path.stem}-{rate:g}"
+            schedule = replace(config.schedule, learning_rate=rate)
             changed = replace(
                 config,
-                schedule=replace(config.schedule, learning_rate=rate),
+                schedule=replace(schedule, steps=steps or schedule.steps),
                 output=replace(config.output, folder=str(folder)),
             )
             arms.append(Arm(name=path.stem, learning_rate=rate, config=changed))

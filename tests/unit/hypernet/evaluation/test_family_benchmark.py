@@ -71,6 +71,13 @@ def test_arms_are_compared_at_their_best_learning_rate() -> None:
     assert margin_over_floor(rows, "nerv-enc") == pytest.approx(4.0)
 
 
+def test_arms_can_be_shorter_than_their_configurations(tmp_path: Path) -> None:
+    arms = make_arms([DEBUG_TECONERV], (1e-3, 2e-3), ("shipped",), tmp_path, steps=7)
+    schedules = [arm.config.schedule for arm in arms if arm.config]
+    assert [(s.steps, s.learning_rate) for s in schedules] == [(7, 1e-3), (7, 2e-3)]
+    assert arms[-1].name == "shipped"
+
+
 def test_operations_of_a_run_grow_with_its_length_and_its_pairs() -> None:
     config = load_config(DEBUG_TECONERV)
     longer = replace(config, schedule=replace(config.schedule, steps=40))
