@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.bitstream.header import StreamHeader
+from hypernet.crop import Crop
 from hypernet.decoders import Decoder
 from hypernet.decoders.together import bind_together
 from hypernet.device_memory import out_of_memory
@@ -24,7 +25,6 @@ from hypernet.pending import PendingFrames, decode_symbols
 from hypernet.rendering import BATCH_BYTES
 from hypernet.scenes import Job, Scene
 from hypernet.segment_decoder import SegmentDecoder
-from hypernet.weights import Crop
 
 __all__ = ["Crop", "FrameRenderer", "PendingFrames", "decode_symbols"]
 
@@ -62,7 +62,6 @@ class FrameRenderer:
         self._max_bytes = max_bytes or default
         self._segment_decoder = functools.lru_cache(maxsize=64)(self._make_segment_decoder)
 
-    @torch.inference_mode()
     def render(
         self,
         pending: Sequence[PendingFrames],
@@ -84,10 +83,12 @@ class FrameRenderer:
         """
         scenes = [Scene(each, self._decoders_of(each.header), crop) for each in pending]
         frames = _Output(scenes, size, self._device)
-        for depth in range(max((scene.depth for scene in scenes), default=-1) + 1):
-            jobs = [job for scene in scenes for job in scene.jobs(depth)]
-            for batch in self._batches(jobs):
-                self._render(batch, self._at_once(batch), frames)
+        # Inference is inside: what is returned may be changed, and saved for gradients.
+        with torch.inference_mode():
+            for depth in range(max((scene.depth for scene in scenes), default=-1) + 1):
+                jobs = [job for scene in scenes for job in scene.jobs(depth)]
+                for batch in self._batches(jobs):
+                    self._render(batch, self._at_once(batch), frames)
         return frames.tensors
 
     def _decoders_of(self, header: StreamHeader) -> SegmentDecoder:

@@ -19,7 +19,7 @@ from hypernet.errors import Cancelled
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB
 from hypernet.fitting import FitProgress
 from hypernet.predictor.files import PredictorFile
-from hypernet.predictor.predicted import ClipPredictor, PredictedClip
+from hypernet.predictor.predicted import ClipPredictor, NearClip, PredictedClip
 from hypernet.predictor.predictor import load_clip_predictor
 from hypernet.quality_search import MAX_TRIALS, Trial, reach_psnr
 from hypernet.refinement import ClipContext, refine_clip
@@ -144,19 +144,17 @@ class _SegmentWork:
         quality: int,
         share: _Share,
     ) -> ClipSymbols:
-        frames, near, grid = self.parts[step.clip], None, None
+        frames, near = self.parts[step.clip], None
         if step.reference is not None and self.decoders.decoder_of(1).departs_from_reference:
             _, offset = nearest_frame(step, len(self.parts[step.reference]))
-            near = (renderer.nearest(step), offset)
-            grid = torch.from_numpy(clips[step.reference].symbols["grid"]).to(frames.device)
+            grid = clips[step.reference].symbols["grid"]
+            near = NearClip(picture=renderer.nearest(step), offset=offset, grid=grid)
         with memory_of(self.decoders.device):
             predicted = self.predictor.predict(
                 frames, quality, near, step.depth, self.settings.motion_steps
             )
         if share.steps:
-            context = ClipContext(
-                frames_TCHW=frames, reference=near[0] if near else None, reference_grid=grid
-            )
+            context = ClipContext(frames_TCHW=frames, near=near)
             predicted = self._refined(predicted, context, share)
         names = [spec.name for spec in self.decoders.specs_of(len(frames))]
         return ClipSymbols(

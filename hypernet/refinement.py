@@ -25,8 +25,8 @@ from hypernet.decoders.tubelet_layers import (
     painted_planes,
     whole_cells,
 )
-from hypernet.predictor.predicted import PredictedClip
-from hypernet.predictor.weight_predictor import distortion_weight
+from hypernet.predictor.predicted import NearClip, PredictedClip
+from hypernet.predictor.weight_predictor import unit_price
 
 FIRST_PACE = 0.5
 """Of a Newton step; motion makes neighbouring pixels share values, which steepens the error."""
@@ -39,13 +39,11 @@ class ClipContext:
 
     Attributes:
         frames_TCHW: what it should show: RGB uint8.
-        reference: nearest decoded frame of its reference clip ``(3, H, W)``, None for a key clip.
-        reference_grid: grid symbols of that clip.
+        near: the clip that it departs from, None for a key clip.
     """
 
     frames_TCHW: Tensor
-    reference: Tensor | None = None
-    reference_grid: Tensor | None = None
+    near: NearClip | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -99,23 +97,21 @@ class _Clip:
         self._frames = whole_cells(context.frames_TCHW.float() / 255)
         self._step = step_size(start.step_indices["grid"])
         weights = {name: value.to(self.device)[None] for name, value in start.weights().items()}
-        reference = context.reference
+        near = context.near
         self._weights = ClipWeights(
             motion=weights["motion"],
             gate=weights["gate"],
             tiles=weights["tiles"],
             grid=weights["grid"],
-            reference=None if reference is None else whole_cells(reference.clone()[None]),
+            reference=None if near is None else whole_cells(near.picture.clone()[None]),
         )
         self._costs = GridCosts(
             decode_file.prior.to(self.device),
             start.step_indices["grid"],
             weights["gate"],
-            None if context.reference_grid is None else context.reference_grid.float()[None],
+            None if near is None else torch.from_numpy(near.grid).to(self.device).float()[None],
         )
-        # The price of a bit is the one that the predictor was trained at; here per clip, not pixel.
-        index = torch.tensor([start.step_indices["grid"]])
-        self._error_price = float(distortion_weight(index)) / 3
+        self._unit_price = unit_price(start.step_indices["grid"])
 
     def tried(self, grid_BCHW: Tensor) -> _Tried:
         """Render a grid of integers and see what it is worth."""
@@ -134,12 +130,11 @@ class _Clip:
         torch.autograd.backward(painted, (luma.grad, chroma.grad))
         if grid.grad is None:
             raise ValueError("a clip has no frames")
-        cost = self._error_price * float(error) + self._costs.bits(grid_BCHW)
+        cost = self._unit_price / self._step**2 * float(error) + self._costs.bits(grid_BCHW)
         return _Tried(grid=grid_BCHW, cost=cost, slope=grid.grad)
 
     def cheapest(self, tried: _Tried, pace: float) -> Tensor:
         """Integers near where the slope leads."""
         missing = CLIP_FRAMES / len(self._frames)
         wanted = tried.grid - pace * missing * 0.5 * tried.slope / self._step**2
-        price = self._error_price * self._step**2 / missing
-        return self._costs.cheapest(wanted, tried.grid, price)
+        return self._costs.cheapest(wanted, tried.grid, self._unit_price / missing)

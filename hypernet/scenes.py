@@ -12,13 +12,13 @@ from torch import Tensor
 
 from hypernet.bitstream.header import StreamHeader
 from hypernet.bitstream.steps import step_size
+from hypernet.crop import Crop
 from hypernet.decoders import Decoder
 from hypernet.decoders.coding_order import Step, nearest_frame
 from hypernet.decoders.tubelet import Tubelet
 from hypernet.decoders.tubelet_window import cut_out, reference_window_of, window_of
 from hypernet.pending import PendingFrames
 from hypernet.segment_decoder import SegmentDecoder, clip_places
-from hypernet.weights import Crop
 
 
 class Scene:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from hypernet.bitstream.flags import flag_bits
 from hypernet.bitstream.tables import MAX_SUPPORT, cost_table
+from hypernet.decoders.clip_coders import FIRST_TABLE
 from hypernet.decoders.integer_prior import NUM_TABLES, IntegerPrior, key_means
-from hypernet.decoders.learned_coding import FIRST_TABLE
 
 
 class GridCosts:

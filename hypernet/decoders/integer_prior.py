@@ -22,13 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hypernet.decoders.integer_layers import (
+    ACTIVATION_LIMIT,
+    IntegerConvolution,
+    requantise,
+    round_through,
+)
 from hypernet.decoders.spectrum import spectrum
 
-ACTIVATION_BITS = 4
-"""Fractional bits of an activation: the integer 16 stands for 1.0."""
-ACTIVATION_LIMIT = 127
-EXACT_LIMIT = 1 << 24
-WEIGHT_LIMIT = 127
 NUM_TABLES = 64
 MEDIAN_TABLE = 38
 TABLES_PER_OCTAVE = 3
@@ -56,7 +57,7 @@ class PriorConfig:
 
     first: int = 16
     middle: tuple[int, ...] = (16,) * 8
-    last: tuple[int, ...] = (32,) * 20
+    last: tuple[int, ...] = (32,) * 44
     context_width: int = 32
     hidden_width: int = 48
     coarsest_step: int = 188
@@ -92,12 +93,6 @@ class PriorConfig:
         return (STEP_GAIN - (scaled[:, None] - knots).abs()).clamp(min=0).float()
 
 
-def round_through(x: Tensor) -> Tensor:
-    """Round half up; gradients pass as if nothing happened."""
-    rounded = torch.floor(x + 0.5)
-    return x + (rounded - x).detach() if torch.is_grad_enabled() else rounded
-
-
 def table_scale(table: Tensor) -> Tensor:
     """Laplace scale whose rounded variable has the mean magnitude that defines the table."""
     magnitude = torch.exp2((table - MEDIAN_TABLE) / TABLES_PER_OCTAVE)
@@ -107,78 +102,6 @@ def table_scale(table: Tensor) -> Tensor:
 def level_logit(level: Tensor) -> Tensor:
     """Log odds of a flag coded at a level."""
     return (level - MEDIAN_LEVEL) / LEVELS_PER_NAT
-
-
-class IntegerConvolution(nn.Module):
-    """Convolution of integers by integers, stored as the real numbers they stand for."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        super().__init__()
-        fan_in = inputs * kernel * kernel
-        # Puts one standard deviation of the initial weights near 16 of the 127 levels.
-        self.shift = round(4 + (fan_in.bit_length() - 1) / 2)
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * fan_in**-0.5)
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        self._frozen: tuple[Tensor, Tensor] | None = None
-
-    def freeze(self) -> None:
-        """Round once and for all; later changes of the parameters have no effect."""
-        weight, bias = self._round()
-        self._frozen = weight.detach(), bias.detach()
-
-    def integers(self) -> tuple[Tensor, Tensor]:
-        """Weights (int8) and bias (int32) as they are computed with.
-
-        Raises:
-            ValueError: an accumulator could reach 2**24, beyond which float32 skips integers.
-        """
-        scaled = self.weight.detach() * 2.0**self.shift
-        weight = torch.floor(scaled.clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT) + 0.5)
-        bias = torch.floor(self.bias.detach() * 2.0 ** (self.shift + ACTIVATION_BITS) + 0.5)
-        reach = weight.abs().sum((1, 2, 3)) * ACTIVATION_LIMIT + bias.abs()
-        if float(reach.max()) >= EXACT_LIMIT:
-            raise ValueError(f"accumulators reach {float(reach.max()):.0f}, not below 2**24")
-        return weight.to(torch.int8), bias.to(torch.int32)
-
-    def load_integers(self, weight: Tensor, bias: Tensor) -> None:
-        """Take over what ``integers`` returned."""
-        with torch.no_grad():
-            self.weight.copy_(weight.float() * 2.0**-self.shift)
-            self.bias.copy_(bias.float() * 2.0 ** -(self.shift + ACTIVATION_BITS))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Accumulators: real value times ``2 ** (shift + ACTIVATION_BITS)``."""
-        weight, bias = (t.to(x.device) for t in self.rounded())
-        if weight.shape[-1] == 1:
-            product = torch.matmul(weight.flatten(1), x.flatten(2)) + bias[:, None]
-            return torch.unflatten(product, 2, x.shape[-2:])
-        if x.is_cuda:
-            return _convolve_by_product(x, weight, bias)
-        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
-
-    def rounded(self) -> tuple[Tensor, Tensor]:
-        """Weights and biases as they are computed with, float32; rounded once if frozen."""
-        return self._frozen or self._round()
-
-    def _round(self) -> tuple[Tensor, Tensor]:
-        scaled = (self.weight * 2.0**self.shift).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
-        bias = round_through(self.bias * 2.0 ** (self.shift + ACTIVATION_BITS))
-        return round_through(scaled), bias
-
-
-def _convolve_by_product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolution as one matrix product.
-
-    On CUDA a convolution may run as a Winograd transform, whose fractions are not exact.
-    """
-    columns = F.unfold(x, weight.shape[-1], padding=weight.shape[-1] // 2)
-    product = weight.flatten(1) @ columns + bias[:, None]
-    return product.view(*product.shape[:2], *x.shape[-2:])
-
-
-def _requantise(accumulator: Tensor, shift: int) -> Tensor:
-    """Back to activations: divide by a power of two, round, rectify, saturate."""
-    return round_through(accumulator * 2.0**-shift).clamp(0, ACTIVATION_LIMIT)
 
 
 class _Stage(nn.Module):
@@ -221,7 +144,7 @@ class _Stage(nn.Module):
         if self.known is not None and known is not None:
             hidden = hidden + round_through(self.known(known) * 2.0**-self.known.shift)
         hidden = hidden.clamp(0, ACTIVATION_LIMIT)
-        return _requantise(self.hidden(hidden), self.hidden.shift)
+        return requantise(self.hidden(hidden), self.hidden.shift)
 
     def _indices(self, accumulators: Tensor) -> Tensor:
         # Half of an activation's unit per table: tables are as fine as activations allow.
@@ -283,7 +206,7 @@ class IntegerPrior(nn.Module):
             ),
             1,
         )
-        return _requantise(self.reference(inputs), self.reference.shift)
+        return requantise(self.reference(inputs), self.reference.shift)
 
     def first_tables(self, context: Tensor, symbols: Tensor) -> Tensor:
         """Tables of the first group; odd cells are told from the ``symbols`` of even ones."""

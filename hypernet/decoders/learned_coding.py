@@ -10,29 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hypernet.bitstream.entropy import SymbolDecoder, SymbolEncoder
-from hypernet.bitstream.flags import flag_bits
-from hypernet.bitstream.tables import LAPLACE_SHAPE, NUM_SCALES, cost_table
+from hypernet.bitstream.entropy import SymbolDecoder
+from hypernet.decoders.clip_coders import (
+    MAX_SYMBOL,
+    Coder,
+    IntArray,
+    Reader,
+    Survey,
+    Writer,
+    exceeds,
+)
 from hypernet.decoders.integer_prior import IntegerPrior, even_cells, neighbour_mean
 from hypernet.decoders.spectrum import spectrum
 from hypernet.errors import EncodeFailed, InvalidStream
 from hypernet.weights import WeightSpec
 
-SCALE_BITS = 6
-TABLE_BITS = 10
-LEVEL_BITS = 6
-FIRST_TABLE = LAPLACE_SHAPE * NUM_SCALES
-MAX_SYMBOL = 1 << 20
-"""Beyond this float32 convolutions of symbols would no longer be exact integers."""
-
-IntArray = NDArray[np.int32]
 Symbols = Mapping[str, IntArray]
 
 
@@ -64,26 +62,6 @@ class LearnedCoding:
         return decode_clip(self._prior, step_indices[-1], data, shapes, reference)
 
 
-class _Coder(Protocol):
-    """One side of the exchange: an encoder is given the values, a decoder finds them."""
-
-    def presence(self, symbols: IntArray, starts: IntArray) -> IntArray:
-        """Per cell whether each group of rows, by its first row, holds anything; if known."""
-        ...
-
-    def rows(self, values: IntArray) -> IntArray:
-        """Rows ``(C, N)``, each with one table of its own."""
-        ...
-
-    def flags(self, values: IntArray, levels: NDArray[np.uint16] | None = None) -> IntArray:
-        """Zeros and ones; without levels, one level for all."""
-        ...
-
-    def symbols(self, values: IntArray, tables: NDArray[np.uint16]) -> IntArray:
-        """Symbols, each with the clip's own version of its table."""
-        ...
-
-
 def encode_clip(
     prior: IntegerPrior, step_index: int, symbols: Symbols, reference: Symbols | None
 ) -> bytes:
@@ -98,12 +76,12 @@ def encode_clip(
     Raises:
         EncodeFailed: a symbol is too large to be coded.
     """
-    if any(_exceeds(values) for values in symbols.values()):
+    if any(exceeds(values) for values in symbols.values()):
         raise EncodeFailed(f"a symbol exceeds {MAX_SYMBOL}: use a lower quality")
     known = _Known(prior=prior, step_index=step_index, reference=reference)
-    survey = _Survey()
+    survey = Survey()
     _walk(known, survey, symbols)
-    writer = _Writer(survey.best_tables())
+    writer = Writer(survey.best_tables())
     _walk(known, writer, symbols)
     return writer.encoder.finish()
 
@@ -120,131 +98,12 @@ def decode_clip(
     Raises:
         InvalidStream: the data cannot come from an encoder.
     """
-    reader = _Reader(SymbolDecoder(data))
+    reader = Reader(SymbolDecoder(data))
     absent = {name: np.zeros(shape, np.int32) for name, shape in shapes.items()}
     known = _Known(prior=prior, step_index=step_index, reference=reference)
     symbols = _walk(known, reader, absent)
     reader.decoder.finish()
     return symbols
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _ClipTables:
-    """The clip's own table for each table of the prior between ``first`` and ``last``."""
-
-    first: int
-    last: int
-    tables: NDArray[np.uint16]
-
-
-class _Given:
-    """What both kinds of encoder do with values."""
-
-    def presence(self, symbols: IntArray, starts: IntArray) -> IntArray:
-        return np.logical_or.reduceat(symbols != 0, starts, axis=0).astype(np.int32)
-
-
-class _Survey(_Given):
-    """Collects what would be coded with which table."""
-
-    def __init__(self) -> None:
-        self._seen: list[tuple[IntArray, NDArray[np.uint16]]] = []
-
-    def rows(self, values: IntArray) -> IntArray:
-        return values
-
-    def flags(
-        self,
-        values: IntArray,
-        levels: NDArray[np.uint16] | None = None,  # noqa: ARG002 - part of the protocol
-    ) -> IntArray:
-        return values
-
-    def symbols(self, values: IntArray, tables: NDArray[np.uint16]) -> IntArray:
-        self._seen.append((values, tables))
-        return values
-
-    def best_tables(self) -> _ClipTables:
-        """What codes the clip in fewest bits."""
-        costs = cost_table()
-        sizes = np.abs(np.concatenate([values for values, _ in self._seen])).clip(
-            max=len(costs) - 1
-        )
-        tables = np.concatenate([tables for _, tables in self._seen])
-        best = _own_tables()
-        for table in np.unique(tables):
-            counts = np.bincount(sizes[tables == table])
-            best[table] = np.argmin(counts @ costs[: len(counts)])
-        return _ClipTables(first=int(tables.min()), last=int(tables.max()), tables=best)
-
-
-class _Writer(_Given):
-    """Writes to a range coder stream."""
-
-    def __init__(self, tables: _ClipTables) -> None:
-        self.encoder = SymbolEncoder()
-        self._tables = tables.tables
-        self.encoder.encode_bits(tables.first, SCALE_BITS)
-        self.encoder.encode_bits(tables.last, SCALE_BITS)
-        for table in tables.tables[tables.first : tables.last + 1]:
-            self.encoder.encode_bits(int(table), TABLE_BITS)
-
-    def rows(self, values: IntArray) -> IntArray:
-        costs = cost_table()
-        for row in values:
-            counts = np.bincount(np.abs(row).clip(max=len(costs) - 1))
-            table = int(np.argmin(counts @ costs[: len(counts)]))
-            self.encoder.encode_bits(table, TABLE_BITS)
-            self.encoder.encode(row, table)
-        return values
-
-    def flags(self, values: IntArray, levels: NDArray[np.uint16] | None = None) -> IntArray:
-        if levels is None:
-            ones = np.array([values.size - values.sum(), values.sum()])
-            level = int(np.argmin(flag_bits() @ ones))
-            self.encoder.encode_bits(level, LEVEL_BITS)
-            levels = np.full(values.size, level, np.uint16)
-        self.encoder.encode_flags(values, levels)
-        return values
-
-    def symbols(self, values: IntArray, tables: NDArray[np.uint16]) -> IntArray:
-        self.encoder.encode(values, self._tables[tables])
-        return values
-
-
-class _Reader:
-    """Reads what ``_Writer`` wrote; of the values it is given only the shapes count."""
-
-    def __init__(self, decoder: SymbolDecoder) -> None:
-        self.decoder = decoder
-        first, last = decoder.decode_bits(SCALE_BITS), decoder.decode_bits(SCALE_BITS)
-        self._tables = _own_tables()
-        for table in range(first, last + 1):
-            self._tables[table] = decoder.decode_bits(TABLE_BITS)
-
-    def presence(self, symbols: IntArray, starts: IntArray) -> IntArray:
-        return np.zeros((len(starts), *symbols.shape[1:]), np.int32)
-
-    def rows(self, values: IntArray) -> IntArray:
-        rows = [
-            self.decoder.decode(self.decoder.decode_bits(TABLE_BITS), row.size) for row in values
-        ]
-        return np.stack(rows)
-
-    def flags(self, values: IntArray, levels: NDArray[np.uint16] | None = None) -> IntArray:
-        if levels is None:
-            levels = np.full(values.size, self.decoder.decode_bits(LEVEL_BITS), np.uint16)
-        return self.decoder.decode_flags(levels)
-
-    def symbols(self, values: IntArray, tables: NDArray[np.uint16]) -> IntArray:
-        found = self.decoder.decode(self._tables[tables], values.size)
-        if _exceeds(found):
-            raise InvalidStream(f"a symbol exceeds {MAX_SYMBOL}")
-        return found
-
-
-def _own_tables() -> NDArray[np.uint16]:
-    return np.arange(NUM_SCALES, dtype=np.uint16) + np.uint16(FIRST_TABLE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -256,7 +115,7 @@ class _Known:
     reference: Symbols | None
 
 
-def _walk(known: _Known, coder: _Coder, symbols: Symbols) -> dict[str, IntArray]:
+def _walk(known: _Known, coder: Coder, symbols: Symbols) -> dict[str, IntArray]:
     """Visit every symbol once, in wire order."""
     reference = known.reference
     motion = _walk_motion(coder, symbols["motion"], is_inter=reference is not None)
@@ -269,7 +128,7 @@ def _walk(known: _Known, coder: _Coder, symbols: Symbols) -> dict[str, IntArray]
     return {"motion": motion, "gate": gate, "tiles": tiles, "grid": grid}
 
 
-def _walk_motion(coder: _Coder, motion: IntArray, *, is_inter: bool) -> IntArray:
+def _walk_motion(coder: Coder, motion: IntArray, *, is_inter: bool) -> IntArray:
     """Each value as its difference to the one on the left, the first column to the one above."""
     channels, rows, columns = motion.shape
     sent = channels if is_inter else channels - 2
@@ -282,7 +141,7 @@ def _walk_motion(coder: _Coder, motion: IntArray, *, is_inter: bool) -> IntArray
     return found
 
 
-def _walk_tiles(coder: _Coder, tiles: IntArray, reference: Symbols | None) -> IntArray:
+def _walk_tiles(coder: Coder, tiles: IntArray, reference: Symbols | None) -> IntArray:
     """Each value as its difference to the reference clip's."""
     before = np.zeros_like(tiles) if reference is None else reference["tiles"]
     rows = coder.rows((tiles - before).reshape(len(tiles), -1))
@@ -290,17 +149,12 @@ def _walk_tiles(coder: _Coder, tiles: IntArray, reference: Symbols | None) -> In
 
 
 def _checked(values: NDArray[np.int64]) -> IntArray:
-    if _exceeds(values):
+    if exceeds(values):
         raise InvalidStream(f"a symbol exceeds {MAX_SYMBOL}")
     return values.astype(np.int32)
 
 
-def _exceeds(values: NDArray[np.int64] | IntArray) -> bool:
-    # Not by magnitude: the smallest integer has none.
-    return bool(((values > MAX_SYMBOL) | (values < -MAX_SYMBOL)).any())
-
-
-def _walk_grid(known: _Known, coder: _Coder, gate: IntArray, symbols: IntArray) -> IntArray:
+def _walk_grid(known: _Known, coder: Coder, gate: IntArray, symbols: IntArray) -> IntArray:
     prior, reference = known.prior, known.reference
     config, device = prior.config, prior.reference.weight.device
     before = np.zeros_like(symbols) if reference is None else reference["grid"]
@@ -334,7 +188,7 @@ def _walk_grid(known: _Known, coder: _Coder, gate: IntArray, symbols: IntArray) 
 
 
 def _walk_first(
-    known: _Known, coder: _Coder, context: Tensor, even: NDArray[np.bool_], given: IntArray
+    known: _Known, coder: Coder, context: Tensor, even: NDArray[np.bool_], given: IntArray
 ) -> IntArray:
     """The first group; in key clips averages of odd cells are coded around their neighbours'."""
     found, mean = np.zeros_like(given), np.zeros_like(given)
@@ -353,7 +207,7 @@ def _walk_first(
 
 def _walk_flags(
     known: _Known,
-    coder: _Coder,
+    coder: Coder,
     seen: tuple[Tensor, Tensor],
     even: NDArray[np.bool_],
     symbols: IntArray,
@@ -373,7 +227,7 @@ def _walk_flags(
 
 
 def _flagged(
-    coder: _Coder,
+    coder: Coder,
     given: IntArray,
     tables: NDArray[np.uint16],
     flags: IntArray,

@@ -55,7 +55,7 @@ class TubeletConfig:
         width: channels of the restoring layers, at 1/4 resolution.
     """
 
-    grid_channels: int = 784
+    grid_channels: int = 1552
     tile_channels: int = 12
     width: int = 24
 

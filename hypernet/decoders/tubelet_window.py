@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from hypernet.crop import Crop
 from hypernet.decoders.spectrum import GRID_CELL
 from hypernet.decoders.tubelet import Tubelet
 from hypernet.decoders.tubelet_layers import TILE_CELLS
 from hypernet.decoders.warp import MAX_MOTION, MOTION_CELL
-from hypernet.weights import Crop
 
 TILE = TILE_CELLS * GRID_CELL
 GAIN_MARGIN = TILE // 2 + 4

@@ -96,6 +96,5 @@ def _pending_segment(
 def _picked(rendered: Sequence[Tensor], picks: Sequence[tuple[int, int]]) -> Tensor:
     first, start = picks[0]
     if all(pick == (first, start + n) for n, pick in enumerate(picks)):
-        # A copy, as tensors made for inference refuse to be changed or saved for a gradient.
-        return rendered[first][start : start + len(picks)].clone()
+        return rendered[first][start : start + len(picks)]  # a view: nearly every clip
     return torch.stack([rendered[segment][frame] for segment, frame in picks])

@@ -40,6 +40,21 @@ class PredictedClip:
         }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class NearClip:
+    """The decoded clip that another departs from.
+
+    Attributes:
+        picture: its nearest frame as it is decoded, ``(3, H, W)`` float.
+        offset: frames from the middle of the other clip to that, negative if it is earlier.
+        grid: its grid symbols, int32.
+    """
+
+    picture: Tensor
+    offset: float
+    grid: NDArray[np.int32]
+
+
 class ClipPredictor(Protocol):
     """A trained hypernetwork together with the decode file that its streams name."""
 
@@ -53,7 +68,7 @@ class ClipPredictor(Protocol):
         self,
         frames_TCHW: Tensor,
         quality: int,
-        reference: tuple[Tensor, float] | None = None,
+        near: NearClip | None = None,
         depth: int = 0,
         motion_steps: int = 0,
     ) -> PredictedClip:
@@ -62,9 +77,7 @@ class ClipPredictor(Protocol):
         Args:
             frames_TCHW: 1 to 8 RGB frames, uint8, or float in [0, 1]; any size.
             quality: 1 (fewest bits) to 100.
-            reference: for a decoder that departs from one, the nearest frame of another clip as it
-                is decoded, ``(3, H, W)`` float, and the frames from the middle of this clip to it,
-                negative if it is earlier.
+            near: the clip that this one departs from, for a decoder that does.
             depth: how many clips this one needs.
             motion_steps: gradient steps for the motion, where the decoder has one.
 

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from hypernet.decoders.coding_order import Step, coding_order
 from hypernet.decoders.decode_file import DecodeFile, load_decode_file
+from hypernet.decoders.grid_costs import GridCosts
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoders.tubelet import TubeletConfig
 from hypernet.decoders.tubelet_layers import whole_cells
 from hypernet.errors import InvalidSettings, UnreadableInput
 from hypernet.predictor import tile_predictor
 from hypernet.predictor.motion import MOTION_STEPS
-from hypernet.predictor.predicted import PredictedClip, check_size, load_exactly
+from hypernet.predictor.predicted import NearClip, PredictedClip, check_size, load_exactly
 from hypernet.predictor.tile_predictor import TilePredictor, unpack_tile_predictor
 from hypernet.predictor.transformer import TransformerConfig
 from hypernet.predictor.weight_predictor import (
@@ -31,11 +32,16 @@ from hypernet.predictor.weight_predictor import (
     Reference,
     WeightPredictor,
     channels_last,
+    unit_price,
 )
 
 FORMAT = "tubelet-predictor-2"
 
 _DECODE_SIDE = ("kernels.", "prior.")
+
+
+PATIENCE = 2.0
+"""How much more an error counts in rounding than in training, where values are noisy."""
 
 
 class Predictor:
@@ -58,7 +64,7 @@ class Predictor:
         self,
         frames_TCHW: Tensor,
         quality: int,
-        reference: tuple[Tensor, float] | None = None,
+        near: NearClip | None = None,
         depth: int = 0,
         motion_steps: int = MOTION_STEPS,
     ) -> PredictedClip:
@@ -68,8 +74,7 @@ class Predictor:
             frames_TCHW: 1 to 8 RGB frames, uint8, or float in [0, 1]; any size. Missing frames
                 repeat the last, missing rows and columns the border.
             quality: 1 (fewest bits) to 100.
-            reference: nearest frame of another clip as it is decoded, ``(3, H, W)`` float, and the
-                frames from the middle of this clip to it, negative if it is earlier.
+            near: the clip that this one departs from, None for a key clip.
             depth: how many clips this one needs.
             motion_steps: gradient steps for the motion.
 
@@ -80,21 +85,35 @@ class Predictor:
         clip = _whole_clip(frames_TCHW.to(self._device))[None]
         index = torch.tensor([step_index], device=self._device)
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16):
-            weights = self._model(clip, index, self._reference(reference), motion_steps)
-        return _to_clip(weights, step_index)
+            weights = self._model(clip, index, self._reference(near), motion_steps)
+        with torch.inference_mode():
+            grid = self._rounded(weights, step_index, near, CLIP_FRAMES / len(frames_TCHW))
+        return _to_clip(weights, grid, step_index)
 
     def to(self, device: torch.device) -> Predictor:
         """Move the network; the decode file stays where it is."""
         self._model.to(device)
         return self
 
-    def _reference(self, reference: tuple[Tensor, float] | None) -> Reference | None:
-        if reference is None:
+    def _rounded(
+        self, weights: PredictedWeights, step_index: int, near: NearClip | None, repeats: float
+    ) -> Tensor:
+        """The grid as integers, those that are not worth their bits dropped."""
+        device = self._device
+        before = None
+        if near is not None:
+            before = torch.from_numpy(near.grid).to(device, torch.float32)[None]
+        costs = GridCosts(self.decode_file.prior.to(device), step_index, weights.gate, before)
+        wanted = weights.grid.float()
+        price = PATIENCE * unit_price(step_index) / repeats
+        return costs.cheapest(wanted, wanted.round(), price)
+
+    def _reference(self, near: NearClip | None) -> Reference | None:
+        if near is None:
             return None
-        picture, offset = reference
         return Reference(
-            picture=whole_cells(picture[None]).to(self._device),
-            offset=torch.tensor([offset], device=self._device),
+            picture=whole_cells(near.picture[None]).to(self._device),
+            offset=torch.tensor([near.offset], device=self._device),
         )
 
     @property
@@ -189,9 +208,9 @@ def _share_kernels(model: WeightPredictor, decode_file: DecodeFile) -> None:
             kernel.copy_(decode_file.base[name])
 
 
-def _to_clip(weights: PredictedWeights, step_index: int) -> PredictedClip:
-    sent = weights.rounded()
-    tensors = {"motion": sent.motion, "gate": sent.gate, "tiles": sent.tiles, "grid": sent.grid}
+def _to_clip(weights: PredictedWeights, grid: Tensor, step_index: int) -> PredictedClip:
+    tiles = weights.tiles.round()
+    tensors = {"motion": weights.motion, "gate": weights.gate, "tiles": tiles, "grid": grid}
     return PredictedClip(
         step_indices={
             "motion": MOTION_STEP_INDEX,

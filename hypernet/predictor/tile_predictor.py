@@ -19,7 +19,7 @@ from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoders.tiling import cut_tiles
 from hypernet.errors import InvalidSettings, UnreadableInput
 from hypernet.predictor.factor_predictor import FactorModelConfig, FactorPredictor
-from hypernet.predictor.predicted import PredictedClip, check_size, load_exactly
+from hypernet.predictor.predicted import NearClip, PredictedClip, check_size, load_exactly
 from hypernet.predictor.transformer import TransformerConfig
 
 FORMAT = "hyponet-predictor-1"
@@ -55,7 +55,7 @@ class TilePredictor:
         self,
         frames_TCHW: Tensor,
         quality: int,
-        reference: tuple[Tensor, float] | None = None,  # noqa: ARG002 - nothing departs from it
+        near: NearClip | None = None,  # noqa: ARG002 - nothing departs from another clip
         depth: int = 0,  # noqa: ARG002 - one grid of symbols for the whole segment
         motion_steps: int = 0,  # noqa: ARG002 - the motion is in the weights
     ) -> PredictedClip:

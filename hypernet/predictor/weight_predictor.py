@@ -10,13 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypernet.bitstream.steps import step_size
-from hypernet.decoders.integer_prior import (
-    STEP_GAIN,
-    STEP_KNOTS,
-    IntegerPrior,
-    PriorConfig,
-    round_through,
-)
+from hypernet.decoders.integer_layers import round_through
+from hypernet.decoders.integer_prior import STEP_GAIN, STEP_KNOTS, IntegerPrior, PriorConfig
 from hypernet.decoders.spectrum import (
     CHROMA_CELL,
     CLIP_FRAMES,
@@ -300,6 +295,15 @@ def distortion_weight(step_index_B: Tensor) -> Tensor:
     """Bits per pixel that a squared error is worth at a grid step: inverse to its square."""
     relative = step_sizes(step_index_B).flatten() / step_size(MIDDLE_STEP)
     return MIDDLE_WEIGHT / relative.square()
+
+
+def unit_price(step_index: int) -> float:
+    """Bits that a squared unit of the grid is worth, at the price the predictor was trained at.
+
+    Kernels are close to orthonormal, so a unit is an error of one step in one value.
+    """
+    price = float(distortion_weight(torch.tensor([step_index]))) / 3
+    return price * step_size(step_index) ** 2
 
 
 def step_sizes(step_index_B: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from hypernet.decoders.coding_order import Step, nearest_frame
 from hypernet.decoders.decode_file import DecodeFile
 from hypernet.decoders.spectrum import CLIP_FRAMES
-from hypernet.predictor.predicted import ClipPredictor, PredictedClip
+from hypernet.predictor.predicted import ClipPredictor, NearClip, PredictedClip
 from hypernet.weights import ClipShape
 
 SEGMENT_CLIPS = 8
@@ -90,12 +90,15 @@ def _segment(
     sent: dict[int, PredictedClip] = {}
     decoded: dict[int, Tensor] = {}
     num_bytes = 0
+    departs = decode_file.decoder(_shape(clips[0])).departs_from_reference
     for step in steps:
         clip = clips[step.clip]
         near = None
-        if step.reference is not None:
+        if step.reference is not None and departs:
             frame, offset = nearest_frame(step, len(decoded[step.reference]))
-            near = (decoded[step.reference][frame], offset)
+            symbols = sent[step.reference].symbols
+            picture = decoded[step.reference][frame]
+            near = NearClip(picture=picture, offset=offset, grid=symbols["grid"])
         predicted = predictor.predict(clip, quality, near, step.depth)
         before = None if step.reference is None else sent[step.reference].symbols
         specs = decode_file.decoder(_shape(clip)).weight_specs()
@@ -105,17 +108,17 @@ def _segment(
         for name, mean in mean_weights.items():
             weights[name] = mean[:, None, None].expand_as(weights[name])
         sent[step.clip] = predicted
-        decoded[step.clip] = decode(decode_file, weights, clip, None if near is None else near[0])
+        decoded[step.clip] = decode(decode_file, weights, clip, near)
     frames = torch.cat([decoded[number] for number in range(len(clips))])
     return num_bytes, (frames * 255).round()
 
 
 def decode(
-    decode_file: DecodeFile, weights: Mapping[str, Tensor], clip: Tensor, reference: Tensor | None
+    decode_file: DecodeFile, weights: Mapping[str, Tensor], clip: Tensor, near: NearClip | None
 ) -> Tensor:
     """Frames of a clip's weights, float in [0, 1], shaped like ``clip``."""
     decoder = decode_file.decoder(_shape(clip))
-    departing = {} if reference is None else {"reference": reference}
+    departing = {} if near is None else {"reference": near.picture}
     with torch.inference_mode():
         times = torch.arange(len(clip), dtype=torch.float32)
         return decoder.render({**weights, **departing}, times)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 import tests.golden
+from hypernet.crop import Crop
 from hypernet.decoders import Decoder
 from hypernet.decoders.together import bind_together
 from hypernet.decoding import NrvStream, open_stream, segment_frames
 from hypernet.errors import InvalidStream, OutOfDeviceMemory
 from hypernet.parallel_decoding import FrameRenderer, PendingFrames, decode_symbols
 from hypernet.pending import PackedIntegers
-from hypernet.weights import Crop
 
 GOLDEN = Path(tests.golden.__file__).parent
 NAMES = ("codec-debug", "codec-fast", "codec-nerv-s")
@@ -184,3 +184,9 @@ def test_a_device_that_cannot_hold_one_frame_is_named(monkeypatch: pytest.Monkey
     monkeypatch.setattr("hypernet.parallel_decoding.bind_together", _SmallDevice(0))
     with pytest.raises(OutOfDeviceMemory, match="choose --device cpu"):
         FrameRenderer().render([symbols])
+
+
+def test_what_is_rendered_may_be_changed_and_learned_from() -> None:
+    symbols, _ = pending("codec-debug", [0])
+    (frames,) = FrameRenderer().render([symbols])
+    assert not frames.is_inference()

@@ -6,7 +6,7 @@ import torch
 
 from hypernet.decoders.decode_file import DecodeFile
 from hypernet.predictor.files import find_predictor
-from hypernet.predictor.predicted import PredictedClip
+from hypernet.predictor.predicted import NearClip, PredictedClip
 from hypernet.predictor.predictor import Predictor, load_predictor
 from hypernet.presets import DEFAULT_MODEL
 from hypernet.refinement import ClipContext, _Clip, refine_clip
@@ -25,8 +25,7 @@ def _predictor() -> Predictor:
 def refined(
     predictor: Predictor, context: ClipContext, steps: int
 ) -> tuple[PredictedClip, PredictedClip, int]:
-    near = None if context.reference is None else (context.reference, 4.5)
-    start = predictor.predict(context.frames_TCHW, 40, near)
+    start = predictor.predict(context.frames_TCHW, 40, context.near)
     better, spent = refine_clip(
         start, context, predictor.decode_file, steps, should_stop=lambda: False
     )
@@ -43,12 +42,9 @@ def cost(clip: PredictedClip, context: ClipContext, decode_file: DecodeFile) -> 
 def test_error_and_bits_together_get_less(
     predictor: Predictor, num_frames: int, is_inter: bool
 ) -> None:
-    grid = torch.zeros(784, 4, 6, dtype=torch.int32)
-    context = ClipContext(
-        frames_TCHW=FRAMES[:num_frames],
-        reference=REFERENCE if is_inter else None,
-        reference_grid=grid if is_inter else None,
-    )
+    grid = np.zeros_like(predictor.predict(FRAMES, 40).symbols["grid"])
+    near = NearClip(picture=REFERENCE, offset=4.5, grid=grid) if is_inter else None
+    context = ClipContext(frames_TCHW=FRAMES[:num_frames], near=near)
     start, better, spent = refined(predictor, context, 3)
     assert spent == 3
     decode_file = predictor.decode_file

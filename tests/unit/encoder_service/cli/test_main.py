@@ -32,6 +32,7 @@ STATUS = {
     "OutputNotWritable": 5,
     "Cancelled": 130,
     "EncodeFailed": 1,
+    "OutOfDeviceMemory": 1,
     "HypernetError": 1,
 }
 

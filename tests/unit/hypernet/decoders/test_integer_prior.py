@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from hypernet.decoders.integer_layers import IntegerConvolution
 from hypernet.decoders.integer_prior import (
     NUM_TABLES,
     STEP_GAIN,
-    IntegerConvolution,
     IntegerPrior,
     PriorConfig,
     even_cells,

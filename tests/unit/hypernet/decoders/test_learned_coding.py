@@ -117,7 +117,7 @@ def test_the_default_prior_codes_a_frame_size_that_no_tile_divides() -> None:
         "motion": (4, 2, 3),
         "gate": (1, 3, 5),
         "tiles": (12, 1, 2),
-        "grid": (784, 3, 5),
+        "grid": (PriorConfig().grid_channels, 3, 5),
     }
     symbols = _symbols(9, 1.0, shapes)
     reference = _symbols(19, 1.0, shapes)

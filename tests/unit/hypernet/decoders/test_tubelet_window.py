@@ -4,10 +4,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypernet.crop import Crop
 from hypernet.decoders.tubelet import Tubelet
 from hypernet.decoders.tubelet_window import cut_out, reference_window_of, window_of
 from hypernet.predictor.initial_kernels import initial_base
-from hypernet.weights import ClipShape, Crop
+from hypernet.weights import ClipShape
 from tests.unit.hypernet.predictor.samples import SMALL
 
 CONFIG = SMALL.decoder

@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from hypernet.decoders.decode_file import decode_file_name, load_decode_file, pack_decode_file
 from hypernet.decoders.tubelet import Tubelet
 from hypernet.errors import InvalidSettings, MissingDecodeFile, UnreadableInput
+from hypernet.predictor.predicted import NearClip
 from hypernet.predictor.predictor import Predictor, load_predictor, pack_predictor
 from hypernet.weights import ClipShape
 from tests.unit.hypernet.predictor.samples import SMALL, drifting, small_model
@@ -87,7 +88,9 @@ def test_qualities_out_of_range_are_refused(predictor: Predictor, quality: int) 
 def test_a_clip_like_its_reference_sends_less(predictor: Predictor) -> None:
     clip = drifting(16, 64, 96, 0.5)
     alone = predictor.predict(clip[8:], 60)
-    against = predictor.predict(clip[8:], 60, (clip[7], -4.5))
+    grid = np.zeros_like(alone.symbols["grid"])
+    near = NearClip(picture=clip[7], offset=-4.5, grid=grid)
+    against = predictor.predict(clip[8:], 60, near)
     assert not alone.symbols["gate"].any()
     assert not alone.symbols["motion"][2:].any()
     assert np.abs(against.symbols["grid"]).sum() < 0.5 * np.abs(alone.symbols["grid"]).sum()
