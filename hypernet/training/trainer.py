@@ -86,14 +86,25 @@ def run_training(
     checkpoint = folder / CHECKPOINT_NAME
     if checkpoint.exists() and not resume:
         raise OutputNotWritable(f"{checkpoint} exists: continue it with --resume, or move it away")
-    schedule = config.schedule
+    # What shares gradients must be gone before the processes part, or its end waits for theirs.
     with joined() as processes:
-        cache = _cache_of(config, processes)
-        loop = _Loop(config, cache, checkpoint, processes)
-        if resume:
-            loop.restore()
-        last = schedule.steps if stop_after is None else min(stop_after, schedule.steps)
-        share = loop.run(last)
+        return _trained(config, checkpoint, processes, resume, stop_after)
+
+
+def _trained(
+    config: TrainingConfig,
+    checkpoint: Path,
+    processes: Processes,
+    resume: bool,
+    stop_after: int | None,
+) -> TrainingResult:
+    cache = _cache_of(config, processes)
+    loop = _Loop(config, cache, checkpoint, processes)
+    if resume:
+        loop.restore()
+    steps = config.schedule.steps
+    share = loop.run(steps if stop_after is None else min(stop_after, steps))
+    processes.wait()
     return TrainingResult(
         steps=loop.step, checkpoint=checkpoint, data_wait_share=share, skipped=cache.skipped
     )
