@@ -11,6 +11,7 @@ import typer
 from encoder_service.cli.family_bench import family
 from encoder_service.cli.load_bench import load
 from encoder_service.cli.service_bench import service
+from encoder_service.cli.speed_bench import speed
 
 if TYPE_CHECKING:
     from hypernet.evaluation.benchmark import Progress
@@ -20,6 +21,7 @@ app = typer.Typer(help="Measure, ours and the anchors side by side.", no_args_is
 app.command()(family)
 app.command()(load)
 app.command()(service)
+app.command()(speed)
 
 Suite = Annotated[str, typer.Option(help="val, standard (in $NRV_DATA), or a folder of clips.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for tables and plots.")]

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from hypernet.decoders.config import DecoderConfig
 from hypernet.decoders.nerv import NervConfig
@@ -26,10 +24,9 @@ from hypernet.decoders.sizing import (
 )
 from hypernet.errors import InvalidSettings
 from hypernet.evaluation import provenance
-from hypernet.evaluation.codecs import read_rgb
 from hypernet.evaluation.fit_trial import FittedSegment, Moment
 from hypernet.evaluation.run_table import RunTable
-from hypernet.evaluation.suites import find_clips
+from hypernet.evaluation.suites import find_clips, scaled_frames
 from hypernet.fitted_presets import NERV, NERV_PLUS, NIRVANA, SRNERV, FittedFamily
 from hypernet.weights import ClipShape
 
@@ -163,7 +160,7 @@ def run_profile(
     table = RunTable[ProfileRow](out / f"{name}.tsv", ProfileRow, fresh=fresh)
     curve = RunTable[CurveRow](out / f"{name}-curve.tsv", CurveRow, fresh=fresh)
     for path in find_clips(suite, profile.clips):
-        frames_TCHW = _frames(path, profile)
+        frames_TCHW = scaled_frames(path, profile.frames, profile.width, profile.height)
         segments = {
             (method, size): FittedSegment(METHODS[method], frames_TCHW, bits)
             for method, (size, bits) in product(methods, profile.sizes.items())
@@ -233,12 +230,3 @@ def _point(row: ProfileRow, moment: Moment) -> CurveRow:
         bits_per_pixel=round(moment.progress.bits_per_pixel, 5),
         commit=row.commit,
     )
-
-
-def _frames(path: Path, profile: Profile) -> Tensor:
-    size = (profile.height, profile.width)
-    frames = [
-        F.interpolate(torch.from_numpy(f).permute(2, 0, 1)[None].float(), size=size, mode="area")
-        for f in islice(read_rgb(path), profile.frames)
-    ]
-    return torch.cat(frames).round().to(torch.uint8)

@@ -6,8 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from hypernet.errors import InvalidSettings
 from hypernet.evaluation.anchors import frame_rate
@@ -75,6 +80,20 @@ def prepared(clip: Path, max_frames: int) -> Iterator[PreparedClip]:
         cropped = (frame[:height, :width] for frame in read_rgb(clip, max_frames))
         frames = write_video(cropped, path, frame_rate(clip), LOSSLESS_RGB)
         yield PreparedClip(name=clip.name, path=path, frames=frames, width=width, height=height)
+
+
+def scaled_frames(clip: Path, count: int, width: int, height: int) -> Tensor:
+    """The first frames of a clip, made ``width x height`` by averaging: uint8, ``(T, 3, H, W)``.
+
+    Raises:
+        UnreadableInput: the clip cannot be read.
+    """
+    pictures = (torch.from_numpy(frame).permute(2, 0, 1) for frame in read_rgb(clip))
+    frames = [
+        F.interpolate(picture[None].float(), size=(height, width), mode="area")
+        for picture in islice(pictures, count)
+    ]
+    return torch.cat(frames).round().to(torch.uint8)
 
 
 def _folder(suite: str) -> Path:
