@@ -20,11 +20,13 @@ def application() -> FastAPI:
     """The application that the NRV_* settings describe; one in each process."""
     # Imported here: prometheus_client looks once, when it is imported, at how numbers are shared.
     from encoder_service.api.app import connect, create_app  # noqa: PLC0415
+    from encoder_service.background_queue import BackgroundQueue  # noqa: PLC0415
     from encoder_service.celery_queue import CeleryQueue  # noqa: PLC0415
 
     settings = Settings.from_environment(os.environ)
     configure_logging(level=settings.log_level, stream=sys.stderr)
-    return create_app(connect(settings, CeleryQueue(settings.queue)))
+    queue = BackgroundQueue(CeleryQueue(settings.queue))
+    return create_app(connect(settings, queue))
 
 
 def run(*, host: str, port: int, processes: int) -> None:

@@ -25,6 +25,7 @@ import uvicorn
 from encoder_service import programs
 from encoder_service.api.app import connect, create_app
 from encoder_service.api_keys import authenticate, create_key
+from encoder_service.background_queue import BackgroundQueue
 from encoder_service.celery_queue import CeleryQueue
 from encoder_service.children import Child, Children
 from encoder_service.database import Database
@@ -119,7 +120,7 @@ def _environment(settings: Settings, flower_password: str) -> dict[str, str]:
 
 
 def _run_api(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
-    context = connect(settings, CeleryQueue(settings.queue))
+    context = connect(settings, BackgroundQueue(CeleryQueue(settings.queue)))
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(context),
