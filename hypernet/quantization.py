@@ -25,7 +25,7 @@ def dequantize(
 ) -> dict[str, Tensor]:
     """Weights in float32 from integers; exact on every platform."""
     return {
-        spec.name: torch.from_numpy(symbols[spec.name]).to(device).float() * step_size(index)
+        spec.name: torch.from_numpy(symbols[spec.name]).to(device).float().mul_(step_size(index))
         for spec, index in zip(specs, step_indices, strict=True)
     }
 

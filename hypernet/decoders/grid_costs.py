@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,7 +11,12 @@ from torch import Tensor
 from hypernet.bitstream.flags import flag_bits
 from hypernet.bitstream.tables import MAX_SUPPORT, cost_table
 from hypernet.decoders.clip_coders import FIRST_TABLE
-from hypernet.decoders.integer_prior import NUM_TABLES, IntegerPrior, key_means
+from hypernet.decoders.integer_prior import (
+    NUM_TABLES,
+    IntegerPrior,
+    flagged_places,
+    key_means,
+)
 
 
 class GridCosts:
@@ -43,12 +49,11 @@ class GridCosts:
     @torch.no_grad()
     def bits(self, grid_BCHW: Tensor) -> float:
         """Bits of a grid of integers (float32)."""
-        tables, levels, means = self._expected(grid_BCHW)
-        flags = self._prior.flags(grid_BCHW)
-        costs = _symbol_bits(grid_BCHW - means, tables)
-        first = self._prior.config.first
-        told = self._spread(flags) * costs[:, first:]
-        return float(costs[:, :first].sum() + told.sum() + _flag_bits(flags, levels).sum())
+        expected = self._expected(grid_BCHW)
+        first, rest = self._split(grid_BCHW)
+        told = _symbol_bits(rest.flatten()[expected.places], expected.tables)
+        costs = _symbol_bits(first - expected.means, expected.first_tables)
+        return float(costs.sum() + told.sum() + _flag_bits(expected.flags, expected.levels).sum())
 
     @torch.no_grad()
     def cheapest(self, wanted_BCHW: Tensor, grid_BCHW: Tensor, price: float) -> Tensor:
@@ -59,47 +64,84 @@ class GridCosts:
 
         Args:
             wanted_BCHW: values in units of the step.
-            grid_BCHW: symbols that the tables are taken from.
+            grid_BCHW: symbols that the tables are taken from, the wanted values rounded.
             price: bits that a squared unit of distance is worth.
         """
-        tables, levels, means = self._expected(grid_BCHW)
-        rounded = wanted_BCHW.round()
-        best = rounded
-        least = price * (rounded - wanted_BCHW).square() + _symbol_bits(rounded - means, tables)
-        for other in (rounded - rounded.sign(), torch.zeros_like(rounded)):
-            cost = price * (other - wanted_BCHW).square() + _symbol_bits(other - means, tables)
-            best = torch.where(cost < least, other, best)
-            least = torch.minimum(cost, least)
-        first = self._prior.config.first
-        kept = self._group_sums(least[:, first:]) + _flag_bits(torch.ones_like(levels), levels)
-        distance = self._group_sums(wanted_BCHW[:, first:].square())
+        expected = self._expected(grid_BCHW)
+        first, rest = self._split(wanted_BCHW)
+        best_first, _ = _nearest(first, expected.means, expected.first_tables, price)
+        # Where nothing is flagged all is zero already, and stays so.
+        wanted = rest.flatten()[expected.places]
+        best, least = _nearest(wanted, torch.zeros_like(wanted), expected.tables, price)
+        owners = self._owners(expected.places, rest)
+        levels = expected.levels.flatten()
+        kept = _flag_bits(torch.ones_like(levels), levels).index_add_(0, owners, least)
+        distance = torch.zeros_like(kept).index_add_(0, owners, wanted.square())
         dropped = price * distance + _flag_bits(torch.zeros_like(levels), levels)
-        return torch.cat((best[:, :first], best[:, first:] * self._spread(kept < dropped)), 1)
+        best_rest = torch.zeros_like(rest)
+        best_rest.view(-1)[expected.places] = best * (kept < dropped)[owners]
+        return torch.cat((best_first, best_rest), 1)
 
-    def _expected(self, grid_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tables of all symbols, levels of all flags, and what symbols are coded around."""
+    def _expected(self, grid_BCHW: Tensor) -> _Expected:
         prior, context = self._prior, self._context
         first, middle, _ = prior.split(grid_BCHW)
         flags = prior.flags(grid_BCHW)
-        tables = torch.cat(
-            (
-                prior.first_tables(context, first),
-                prior.middle_tables(context, first, flags),
-                prior.last_tables(context, first, flags, middle),
-            ),
-            1,
+        tables = (
+            prior.flagged_middle_tables(context, first, flags),
+            prior.flagged_last_tables(context, first, flags, middle),
         )
-        means = torch.zeros_like(grid_BCHW)
-        if self._is_key:
-            means[:, : prior.config.first] = key_means(first)
-        return tables, prior.flag_levels(context, first, flags), means
+        return _Expected(
+            first_tables=prior.first_tables(context, first),
+            means=key_means(first) if self._is_key else torch.zeros_like(first),
+            flags=flags,
+            levels=prior.flag_levels(context, first, flags),
+            places=flagged_places(flags[0], prior.config.groups),
+            tables=torch.cat(tables),
+        )
 
-    def _spread(self, per_group: Tensor) -> Tensor:
-        return self._prior.spread(per_group, self._prior.config.groups)
+    def _split(self, grid_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        first = self._prior.config.first
+        return grid_BCHW[:, :first], grid_BCHW[:, first:]
 
-    def _group_sums(self, values_BCHW: Tensor) -> Tensor:
-        parts = torch.split_with_sizes(values_BCHW, self._prior.config.groups, 1)
-        return torch.cat([part.sum(1, keepdim=True) for part in parts], 1)
+    def _owners(self, places: Tensor, rest_BCHW: Tensor) -> Tensor:
+        """Group and cell of each place, as a place among the flags."""
+        sizes = torch.tensor(self._prior.config.groups, device=places.device)
+        group_of_channel = torch.arange(len(sizes), device=places.device).repeat_interleave(sizes)
+        cells = rest_BCHW[0, 0].numel()
+        channels = places.div(cells, rounding_mode="floor")
+        return group_of_channel[channels] * cells + places % cells
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Expected:
+    """What codes a grid.
+
+    Attributes:
+        first_tables: of the first group, ``(1, first, H, W)``.
+        means: what its symbols are coded around.
+        flags: ``(1, groups, H, W)``.
+        levels: of the flags.
+        places: of the symbols of flagged groups among all that follow the first group, ``(N,)``.
+        tables: of these, ``(N,)``.
+    """
+
+    first_tables: Tensor
+    means: Tensor
+    flags: Tensor
+    levels: Tensor
+    places: Tensor
+    tables: Tensor
+
+
+def _nearest(wanted: Tensor, means: Tensor, tables: Tensor, price: float) -> tuple[Tensor, Tensor]:
+    """The cheapest integer for each value, and its cost."""
+    best = rounded = wanted.round()
+    least = price * (rounded - wanted).square() + _symbol_bits(rounded - means, tables)
+    for other in (rounded - rounded.sign(), torch.zeros_like(rounded)):
+        cost = price * (other - wanted).square() + _symbol_bits(other - means, tables)
+        best = torch.where(cost < least, other, best)
+        least = torch.minimum(cost, least)
+    return best, least
 
 
 def _symbol_bits(values: Tensor, tables: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from hypernet.decoders.integer_layers import (
     requantise,
     round_through,
 )
-from hypernet.decoders.spectrum import spectrum
+from hypernet.decoders.spectrum import spectrum, used_channels
 
 NUM_TABLES = 64
 MEDIAN_TABLE = 38
@@ -193,7 +193,8 @@ class IntegerPrior(nn.Module):
         Args:
             step: ``(B, STEP_KNOTS)`` from ``PriorConfig.step_weights``.
             gate: ``(B, 1, H, W)``, 1 where the reference is not used.
-            reference: ``(B, C, H, W)`` grid symbols of the reference clip, zeros for a key clip.
+            reference: ``(B, C, H, W)`` grid symbols of the reference clip, zeros for a key clip;
+                integers or float.
             is_inter: ``(B,)``, 1 where there is a reference clip, else 0.
         """
         config, (height, width) = self.config, gate.shape[-2:]
@@ -331,9 +332,26 @@ def _before_middle(symbols: Tensor, flags: Tensor) -> Tensor:
     return torch.cat((_enter(symbols), flags * STEP_GAIN), 1)
 
 
+def flagged_places(flags_GHW: Tensor, groups: tuple[int, ...]) -> Tensor:
+    """Where the symbols of flagged groups are, flat in ``(channels, H, W)``: groups then channels.
+
+    Looking at the flags alone spares passes over all channels.
+    """
+    cells = flags_GHW[0].numel()
+    places, start = [], 0
+    for size, flag in zip(groups, flags_GHW.flatten(1), strict=True):
+        rows = torch.arange(start, start + size, device=flag.device)[:, None] * cells
+        places.append((rows + flag.nonzero()[:, 0]).flatten())
+        start += size
+    return torch.cat(places)
+
+
 def _activity(symbols: Tensor, groups: tuple[int, ...]) -> Tensor:
-    """How much each group holds, as activations."""
-    parts = [
-        g.abs().sum(1, keepdim=True) for g in torch.split_with_sizes(symbols.detach(), groups, 1)
-    ]
-    return _enter(torch.cat(parts, 1) * 0.5)
+    """How much each group holds, as activations; of integers of any type."""
+    # Most channels of a clip are zero everywhere, and looking costs less than adding.
+    used = used_channels(symbols.detach()).nonzero()[:, 0]
+    sizes = torch.tensor(groups, device=symbols.device)
+    owners = torch.arange(len(groups), device=symbols.device).repeat_interleave(sizes)[used]
+    sums = symbols.new_zeros(len(symbols), len(groups), *symbols.shape[2:])
+    sums.index_add_(1, owners, symbols.detach()[:, used].abs())
+    return _enter(sums.float() * 0.5)

@@ -26,7 +26,12 @@ from hypernet.decoders.clip_coders import (
     Writer,
     exceeds,
 )
-from hypernet.decoders.integer_prior import IntegerPrior, even_cells, neighbour_mean
+from hypernet.decoders.integer_prior import (
+    IntegerPrior,
+    even_cells,
+    flagged_places,
+    neighbour_mean,
+)
 from hypernet.decoders.spectrum import spectrum
 from hypernet.errors import EncodeFailed, InvalidStream
 from hypernet.weights import WeightSpec
@@ -161,7 +166,7 @@ def _walk_grid(known: _Known, coder: Coder, gate: IntArray, symbols: IntArray) -
     context = prior.context(
         config.step_weights(torch.tensor([known.step_index], device=device)),
         _plane(gate, device),
-        _plane(before, device),
+        torch.from_numpy(before).to(device)[None],
         torch.tensor([float(reference is not None)], device=device),
     )
     even = np.broadcast_to(even_cells(context)[0, 0].cpu().numpy(), gate.shape[1:])
@@ -169,22 +174,25 @@ def _walk_grid(known: _Known, coder: Coder, gate: IntArray, symbols: IntArray) -
     at_first = _plane(first, device)
     flags = _walk_flags(known, coder, (context, at_first), even, symbols[config.first :])
     at_flags = _plane(flags, device)
+    grid = np.zeros_like(symbols)
+    grid[: config.first] = first
     split = config.first + sum(config.middle)
-    middle = _flagged(
+    middle = grid[config.first : split]
+    _walk_flagged(
         coder,
         symbols[config.first : split],
+        middle,
+        _places(flags[: len(config.middle)], config.middle),
         _indices(prior.flagged_middle_tables(context, at_first, at_flags)),
-        flags[: len(config.middle)],
-        config.middle,
     )
-    last = _flagged(
+    _walk_flagged(
         coder,
         symbols[split:],
+        grid[split:],
+        _places(flags[len(config.middle) :], config.last),
         _indices(prior.flagged_last_tables(context, at_first, at_flags, _plane(middle, device))),
-        flags[len(config.middle) :],
-        config.last,
     )
-    return np.concatenate((first, middle, last))
+    return grid
 
 
 def _walk_first(
@@ -226,26 +234,20 @@ def _walk_flags(
     return found
 
 
-def _flagged(
+def _walk_flagged(
     coder: Coder,
     given: IntArray,
+    found: IntArray,
+    where: NDArray[np.int64],
     tables: NDArray[np.uint16],
-    flags: IntArray,
-    groups: tuple[int, ...],
-) -> IntArray:
-    """The symbols of flagged groups, for which there are tables; the others are zero."""
-    cells = flags[0].size
-    starts = np.cumsum((0, *groups[:-1])) * cells
-    # Looking at the flags alone spares passes over all channels.
-    where = np.concatenate(
-        [
-            (start + np.arange(size)[:, None] * cells + np.flatnonzero(flag)).ravel()
-            for start, size, flag in zip(starts, groups, flags, strict=True)
-        ]
-    )
-    found = np.zeros_like(given)
-    found.ravel()[where] = coder.symbols(given.ravel()[where], tables)
-    return found
+) -> None:
+    """The symbols of flagged groups, for which there are tables; others stay as they are."""
+    found.reshape(-1)[where] = coder.symbols(given.reshape(-1)[where], tables)
+
+
+def _places(flags: IntArray, groups: tuple[int, ...]) -> NDArray[np.int64]:
+    places: NDArray[np.int64] = flagged_places(torch.from_numpy(flags), groups).numpy()
+    return places
 
 
 def _neighbours(means: IntArray) -> IntArray:

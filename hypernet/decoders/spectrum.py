@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,10 @@ class SpectrumPart:
     plane: int
     channels: Tensor
     patterns: Tensor
+
+    def of(self, chosen: Tensor) -> SpectrumPart:
+        """Only the channels for which the boolean ``(n,)`` is true."""
+        return replace(self, channels=self.channels[chosen], patterns=self.patterns[chosen])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -129,6 +133,13 @@ def _parts(kept: list[_Pattern], spatial: list[int]) -> Iterator[SpectrumPart]:
                     channels=torch.tensor(channels),
                     patterns=torch.tensor([spatial[i] for i in channels]),
                 )
+
+
+def used_channels(grid_BCHW: Tensor) -> Tensor:
+    """Whether each channel holds anything: ``(C,)``, true for one in five of most clips."""
+    values = grid_BCHW.flatten(2)
+    # Ten times as fast as asking for any that is not zero.
+    return ((values.amax(2) != 0) | (values.amin(2) != 0)).any(0)
 
 
 def cosines(size: int) -> Tensor:

@@ -186,18 +186,20 @@ class Tubelet:
         return lambda times_BN: clips.frames(times_BN)[..., :height, :width].clamp(0.0, 1.0)
 
     def multiply_adds_per_pixel(self) -> float:
-        """Convolutions and matrix products; sampling adds fewer than ten a pixel."""
+        """Convolutions and matrix products; sampling adds fewer than ten a pixel.
+
+        At most: patterns that a clip does not use are not painted.
+        """
         height, width = self.clip.height, self.clip.width
         shapes = {name: math.prod(shape) for name, shape in base_shapes(self.config).items()}
-        painted = sum(
-            len(part.channels) * (CHROMA_CELL if part.plane else GRID_CELL) ** 2
+        painted_and_mixed = sum(
+            (len(part.channels) + CLIP_FRAMES) * (CHROMA_CELL if part.plane else GRID_CELL) ** 2
             for part in spectrum(self.config.grid_channels).parts
         )
-        mixed = shapes["time"] * (GRID_CELL**2 + 2 * CHROMA_CELL**2)
         restored = GRID_CELL * (shapes["restore_in.weight"] + shapes["restore_out.weight"])
         gains = math.prod(tile_size(height, width)) * shapes["gains.weight"]
         cells = math.prod(grid_size(height, width))
-        per_clip = cells * (painted + mixed) + gains + self._field_multiply_adds()
+        per_clip = cells * painted_and_mixed + gains + self._field_multiply_adds()
         return (per_clip / self.clip.frames + cells * restored) / (height * width)
 
     def _field_multiply_adds(self) -> int:

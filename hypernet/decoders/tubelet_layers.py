@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,16 +14,18 @@ from hypernet.decoders.spectrum import (
     CHROMA_CELL,
     CLIP_FRAMES,
     GRID_CELL,
+    SpectrumPart,
     colour_matrix,
     spectrum,
+    used_channels,
 )
 from hypernet.decoders.warp import (
     MOTION_CELL,
     dense_field,
     identity,
+    quarter_points,
     sample,
     sample_at,
-    to_unit,
 )
 
 TILE_CELLS = 4
@@ -111,11 +114,18 @@ def painted_planes(
     """
     height, width = _picture_size(weights.grid)
     kernels = (base["luma"], base["chroma"], base["chroma"])
+    planes_of_parts = _used_parts(weights.grid)
     if times_B1 is None:
-        painted = [_all_painted(k, weights.grid, n, base["time"]) for n, k in enumerate(kernels)]
+        painted = [
+            _all_painted(kernel, weights.grid, parts, base["time"])
+            for kernel, parts in zip(kernels, planes_of_parts, strict=True)
+        ]
     else:
         mix_BK = torch.matmul(_share_of_frames(times_B1[:, 0]), base["time"])
-        painted = [_one_painted(k, weights.grid, n, mix_BK) for n, k in enumerate(kernels)]
+        painted = [
+            _one_painted(kernel, weights.grid, parts, mix_BK)
+            for kernel, parts in zip(kernels, planes_of_parts, strict=True)
+        ]
     rows, columns = weights.grid.shape[-2:]
     luma, *chroma = (torch.unflatten(plane, 2, (rows, columns)) for plane in painted)
     planes = (
@@ -128,35 +138,45 @@ def painted_planes(
     return planes[0].add_(start[0][:, None]), planes[1].add_(start[1][:, None])
 
 
-def _all_painted(kernel_PS: Tensor, grid_BCHW: Tensor, plane: int, time_TK: Tensor) -> Tensor:
+def _used_parts(grid_BCHW: Tensor) -> tuple[list[SpectrumPart], ...]:
+    """Channels that hold anything, by plane and temporal pattern."""
+    parts = spectrum(grid_BCHW.shape[1]).parts
+    if not grid_BCHW.requires_grad:
+        used = used_channels(grid_BCHW).cpu()
+        parts = tuple(part.of(used[part.channels]) for part in parts)
+    return tuple(
+        [part for part in parts if part.plane == plane and len(part.channels)] for plane in range(3)
+    )
+
+
+def _all_painted(
+    kernel_PS: Tensor, grid_BCHW: Tensor, parts: Sequence[SpectrumPart], time_TK: Tensor
+) -> Tensor:
     """Cells of one plane at all times: ``(B, 8, cells, pixels)``."""
-    cells: list[Tensor] = [kernel_PS.new_zeros(())] * CLIP_FRAMES
-    for number, values_BNC, kernel_CP in _parts(kernel_PS, grid_BCHW, plane):
-        cells[number] = torch.matmul(values_BNC, kernel_CP)
     size = (len(grid_BCHW), grid_BCHW[0, 0].numel(), len(kernel_PS))
-    stacked = torch.stack([cell.expand(size) for cell in cells], 1)
-    return torch.unflatten(torch.matmul(time_TK, stacked.flatten(2)), 2, size[1:])
+    if not parts:
+        return kernel_PS.new_zeros(size[0], CLIP_FRAMES, *size[1:])
+    cells = torch.stack([torch.matmul(*_factors(kernel_PS, grid_BCHW, part)) for part in parts], 1)
+    mix_TK = time_TK[:, [part.time for part in parts]]
+    return torch.unflatten(torch.matmul(mix_TK, cells.flatten(2)), 2, size[1:])
 
 
-def _one_painted(kernel_PS: Tensor, grid_BCHW: Tensor, plane: int, mix_BK: Tensor) -> Tensor:
+def _one_painted(
+    kernel_PS: Tensor, grid_BCHW: Tensor, parts: Sequence[SpectrumPart], mix_BK: Tensor
+) -> Tensor:
     """Cells of one plane at one time of each clip: ``(B, 1, cells, pixels)``."""
-    size = (len(grid_BCHW), grid_BCHW[0, 0].numel(), len(kernel_PS))
-    cells = grid_BCHW.new_zeros(size)
-    for number, values_BNC, kernel_CP in _parts(kernel_PS, grid_BCHW, plane):
-        mixed = values_BNC * mix_BK[:, number, None, None]
-        cells.baddbmm_(mixed, kernel_CP.expand(size[0], -1, -1))
+    cells = grid_BCHW.new_zeros(len(grid_BCHW), grid_BCHW[0, 0].numel(), len(kernel_PS))
+    for part in parts:
+        values_BNC, kernel_CP = _factors(kernel_PS, grid_BCHW, part)
+        mixed = values_BNC * mix_BK[:, part.time, None, None]
+        cells.baddbmm_(mixed, kernel_CP.expand(len(cells), -1, -1))
     return cells[:, None]
 
 
-def _parts(
-    kernel_PS: Tensor, grid_BCHW: Tensor, plane: int
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Of each temporal pattern: its number, values ``(B, cells, n)`` and kernel ``(n, pixels)``."""
-    kernel_PS = kernel_PS * KERNEL_SCALE
-    for part in spectrum(grid_BCHW.shape[1]).parts:
-        if part.plane == plane:
-            values = grid_BCHW[:, part.channels].flatten(2).transpose(1, 2)
-            yield part.time, values, kernel_PS[:, part.patterns].T
+def _factors(kernel_PS: Tensor, grid_BCHW: Tensor, part: SpectrumPart) -> tuple[Tensor, Tensor]:
+    """Values ``(B, cells, n)`` and their patterns ``(n, pixels)``."""
+    values = grid_BCHW[:, part.channels].flatten(2).transpose(1, 2)
+    return values, kernel_PS[:, part.patterns].T * KERNEL_SCALE
 
 
 def _pixels(cells_BTHWP: Tensor, side: int) -> Tensor:
@@ -245,12 +265,10 @@ class _Motion:
             return
         half = (height // 2, width // 2)
         parts = torch.split(motion_B4hw, 2, 1)
-        fields = [dense_field(part, height, width) for part in parts]
-        half_fields = [dense_field(part, half[0], half[1], MOTION_CELL // 2) for part in parts]
-        self._luma = [_quarter_points(to_unit(field), 4) for field in fields]
-        self._chroma = [_quarter_points(to_unit(field), 2) for field in half_fields]
-        self._luma_start = _quarter_points(identity(height, width).to(motion_B4hw), 4)
-        self._chroma_start = _quarter_points(identity(*half).to(motion_B4hw), 2)
+        self._luma = [quarter_points(part, height, width, 4) for part in parts]
+        self._chroma = [quarter_points(part, *half, 2, MOTION_CELL // 2) for part in parts]
+        self._luma_start = _quarter_identity(height, width, 4).to(motion_B4hw)
+        self._chroma_start = _quarter_identity(*half, 2).to(motion_B4hw)
 
     def planes(self, luma_BNCHW: Tensor, chroma_BNCHW: Tensor, times_BN: Tensor) -> Tensor:
         """``(B * N, 24, H/4, W/4)``."""
@@ -275,10 +293,12 @@ class _Motion:
         return torch.cat([plane.flatten(1, 2) for plane in moved], 1)
 
 
-def _quarter_points(field_B2HW: Tensor, factor: int) -> Tensor:
-    """Sampling points ``(B, H * factor, W / factor, 2)`` in the order of the planes."""
-    points = torch.unflatten(F.pixel_unshuffle(field_B2HW, factor), 1, (2, -1))
-    return points.flatten(2, 3).permute(0, 2, 3, 1).contiguous()
+@functools.lru_cache(maxsize=8)
+def _quarter_identity(height: int, width: int, factor: int) -> Tensor:
+    """Each pixel's own place, as ``quarter_points`` orders them: ``(1, ..., 2)``."""
+    with torch.inference_mode(mode=False):
+        points = torch.unflatten(F.pixel_unshuffle(identity(height, width), factor), 1, (2, -1))
+        return points.flatten(2, 3).permute(0, 2, 3, 1).contiguous()
 
 
 def _gains(

@@ -28,11 +28,35 @@ def dense_field(motion_B2hw: Tensor, height: int, width: int, cell: int = MOTION
 
     A ``cell`` of half the size gives the field of a picture of half the size.
     """
-    # Damaged weights may hold anything, and sampling at NaN reads outside of memory.
-    motion = motion_B2hw.nan_to_num(0.0).clamp(-MAX_MOTION, MAX_MOTION) * (cell / MOTION_CELL)
+    motion = _bounded(motion_B2hw) * (cell / MOTION_CELL)
     rows = _interpolation(height, motion.shape[-2], cell).to(motion)
     columns = _interpolation(width, motion.shape[-1], cell).to(motion)
     return rows @ motion @ columns.T
+
+
+def quarter_points(
+    motion_B2hw: Tensor, height: int, width: int, factor: int, cell: int = MOTION_CELL
+) -> Tensor:
+    """A dense field in unit coordinates, in the order in which a picture is unshuffled.
+
+    Returns:
+        ``(B, factor * height, width / factor, 2)``: the pixels of the first row and column of each
+        ``factor x factor`` square, then those of the next column.
+    """
+    motion = to_unit(_bounded(motion_B2hw) * (cell / MOTION_CELL), (height, width))
+    rows = _interpolation(height, motion.shape[-2], cell).to(motion)
+    columns = _interpolation(width, motion.shape[-1], cell).to(motion)
+    apart = (torch.cat([matrix[n::factor] for n in range(factor)]) for matrix in (rows, columns))
+    rows, columns = apart
+    field = (rows @ motion @ columns.T).view(
+        -1, 2, factor, height // factor, factor, width // factor
+    )
+    return field.permute(0, 2, 4, 3, 5, 1).reshape(-1, factor * height, width // factor, 2)
+
+
+def _bounded(motion: Tensor) -> Tensor:
+    # Damaged weights may hold anything, and sampling at NaN reads outside of memory.
+    return motion.nan_to_num(0.0).clamp(-MAX_MOTION, MAX_MOTION)
 
 
 @functools.lru_cache(maxsize=32)
@@ -45,7 +69,8 @@ def _interpolation(pixels: int, squares: int, cell: int) -> Tensor:
 
 def sample(pictures_BCHW: Tensor, field_B2HW: Tensor, mode: str = "bilinear") -> Tensor:
     """Pictures read at each pixel's place plus its displacement; the border repeats outside."""
-    where = identity(*pictures_BCHW.shape[-2:]).to(pictures_BCHW) + to_unit(field_B2HW)
+    size = (pictures_BCHW.shape[-2], pictures_BCHW.shape[-1])
+    where = identity(*size).to(pictures_BCHW) + to_unit(field_B2HW, size)
     return sample_at(pictures_BCHW, where.permute(0, 2, 3, 1), mode)
 
 
@@ -63,9 +88,9 @@ def identity(height: int, width: int) -> Tensor:
     return torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)))[None]
 
 
-def to_unit(field_B2HW: Tensor) -> Tensor:
+def to_unit(field_B2HW: Tensor, size: tuple[int, int]) -> Tensor:
     """Displacements from pixels to unit coordinates, in which a picture is 2 wide and 2 high."""
-    height, width = field_B2HW.shape[-2:]
+    height, width = size
     return field_B2HW * field_B2HW.new_tensor((2 / width, 2 / height)).view(2, 1, 1)
 
 
