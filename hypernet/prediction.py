@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -18,6 +19,7 @@ from hypernet.device_memory import memory_of
 from hypernet.errors import Cancelled
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB
 from hypernet.fitting import FitProgress
+from hypernet.one_thread_each import one_thread_each
 from hypernet.predictor.files import PredictorFile
 from hypernet.predictor.predicted import ClipPredictor, NearClip, PredictedClip
 from hypernet.predictor.predictor import load_clip_predictor
@@ -25,6 +27,9 @@ from hypernet.quality_search import MAX_TRIALS, Trial, reach_psnr
 from hypernet.refinement import ClipContext, refine_clip
 from hypernet.rendering import Renderer
 from hypernet.segment_decoder import SegmentDecoder
+
+PIXELS_AT_ONCE = 2 * 1280 * 720
+"""Of the frames of clips that are encoded at once, so that large ones take no more memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,21 +125,75 @@ class _SegmentWork:
     def encode(self, quality: int, steps: int) -> Trial:
         """All clips at one quality, with at most so many gradient steps."""
         clips = [ClipSymbols(num_frames=len(part), step_indices=()) for part in self.parts]
-        squared: list[Tensor] = []
         before = self.steps_spent
-        renderer = Renderer(self.decoders, clips)
-        for number, step in enumerate(self.predictor.coding_order(len(clips))):
-            self._check_stop()
-            left = steps - (self.steps_spent - before)
-            share = _Share(steps=-(-left // (len(clips) - number)), clips_left=len(clips) - number)
-            clips[step.clip] = self._encode_clip(clips, renderer, step, quality, share)
-            decoded = renderer.rendered(step.clip)
-            squared += _squared_errors(decoded, self.parts[step.clip])
+        at_once = 1 if steps else self._clips_at_once()
+        renderer = Renderer(self.decoders, clips, keep=2 * at_once)
+        order = self.predictor.coding_order(len(clips))
+        squared: list[Tensor] = []
+        if at_once > 1:
+            encoded = self._at_once(clips, renderer, order, quality, at_once)
+        else:
+            encoded = self._in_turn(clips, renderer, order, quality, steps)
+        for number, errors in enumerate(encoded):
+            squared += errors
             self._report(number + 1, squared)
         segment = SegmentSymbols(
             pts=self.pts, clips=tuple(clips), refinement_steps=self.steps_spent - before
         )
         return Trial(quality=quality, psnr_db=_psnr_db(squared), segment=segment)
+
+    def _clips_at_once(self) -> int:
+        if self.decoders.device.type != "cpu":
+            return 1
+        height, width = self.parts[0].shape[-2:]
+        return max(1, min(torch.get_num_threads(), PIXELS_AT_ONCE // (height * width)))
+
+    def _in_turn(
+        self,
+        clips: list[ClipSymbols],
+        renderer: Renderer,
+        order: Sequence[Step],
+        quality: int,
+        steps: int,
+    ) -> Iterator[list[Tensor]]:
+        before = self.steps_spent
+        for number, step in enumerate(order):
+            self._check_stop()
+            left = steps - (self.steps_spent - before)
+            share = _Share(steps=-(-left // (len(clips) - number)), clips_left=len(clips) - number)
+            clips[step.clip] = self._encode_clip(clips, renderer, step, quality, share)
+            yield self._errors(renderer, step.clip)
+
+    def _at_once(
+        self,
+        clips: list[ClipSymbols],
+        renderer: Renderer,
+        order: Sequence[Step],
+        quality: int,
+        number: int,
+    ) -> Iterator[list[Tensor]]:
+        """Without gradient steps. Clips begin in order, so no wait for a reference is endless."""
+        done: dict[int, Future[list[Tensor]]] = {}
+
+        def encode(step: Step) -> list[Tensor]:
+            if step.reference is not None:
+                done[step.reference].result()
+            share = _Share(steps=0, clips_left=1)
+            clips[step.clip] = self._encode_clip(clips, renderer, step, quality, share)
+            return self._errors(renderer, step.clip)
+
+        with one_thread_each(number) as pool:
+            for step in order:
+                done[step.clip] = pool.submit(encode, step)
+            for step in order:
+                self._check_stop()
+                yield done[step.clip].result()
+
+    def _errors(self, renderer: Renderer, clip: int) -> list[Tensor]:
+        """Squared errors of a clip's frames, where somebody wants to know them."""
+        if self.settings.target_psnr_db is None:
+            return []
+        return _squared_errors(renderer.rendered(clip), self.parts[clip])
 
     def _encode_clip(
         self,
@@ -186,7 +245,7 @@ class _SegmentWork:
             raise Cancelled("the encoding was cancelled")
 
     def _report(self, done: int, squared: list[Tensor]) -> None:
-        """Rate is not known before the segment is coded."""
+        """Rate is not known before the segment is coded, nor is quality if it is not sought."""
         self.on_progress(
             FitProgress(
                 step=self.steps_spent,
@@ -207,6 +266,8 @@ def _squared_errors(decoded_NCHW: Tensor, frames_NCHW: Tensor) -> list[Tensor]:
 
 
 def _psnr_db(squared: list[Tensor]) -> float:
+    if not squared:
+        return math.nan
     decibels = 20 * math.log10(255) - 10 * torch.log10(torch.stack(squared))
     return float(decibels.clamp(max=FRAME_PSNR_LIMIT_DB).mean())
 

@@ -20,12 +20,20 @@ BATCH_BYTES = 256 << 20  # activations rendered at once
 
 
 class Renderer:
-    """Frames of the decoded clips of one segment; nearest frames of reference clips are kept."""
+    """Frames of the decoded clips of one segment; nearest frames of reference clips are kept.
 
-    def __init__(self, decoders: SegmentDecoder, clips: Sequence[ClipSymbols]) -> None:
+    Args:
+        decoders: of the stream.
+        clips: of the segment; those that are not asked for may still be without symbols.
+        keep: how many networks are kept, as neighbours ask for each other.
+    """
+
+    def __init__(
+        self, decoders: SegmentDecoder, clips: Sequence[ClipSymbols], keep: int = 2
+    ) -> None:
         self._decoders, self._clips = decoders, clips
         self._nearest: dict[tuple[int, int], Tensor] = {}
-        self._bound = functools.lru_cache(maxsize=2)(self._bind)
+        self._bound = functools.lru_cache(maxsize=keep)(self._bind)
 
     def pictures(self, number: int, times: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         """8-bit frames of a clip at the given times."""
@@ -48,7 +56,7 @@ class Renderer:
             yield frames_NCHW
 
     def _bind(self, number: int) -> Callable[[Tensor], Tensor]:
-        """The network of a clip; the last two are kept, as neighbours ask for each other."""
+        """The network of a clip."""
         clip = self._clips[number]
         decoder = self._decoders.decoder_of(clip.num_frames)
         weights = dequantize(

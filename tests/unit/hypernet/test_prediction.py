@@ -78,6 +78,18 @@ def test_the_same_clip_gives_the_same_bytes(source: Path, stream: Path, tmp_path
     assert (tmp_path / "again.nrv").read_bytes() == stream.read_bytes()
 
 
+def test_clips_that_are_encoded_at_once_are_as_good_as_in_turn(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch.get_num_threads() == 1:
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    at_once = encode_file(source, tmp_path / "at_once.nrv", fast())
+    monkeypatch.setattr("hypernet.prediction.PIXELS_AT_ONCE", 0)
+    in_turn = encode_file(source, tmp_path / "in_turn.nrv", fast())
+    assert at_once.psnr_db == pytest.approx(in_turn.psnr_db, abs=0.05)
+    assert at_once.stream_bytes == pytest.approx(in_turn.stream_bytes, rel=0.02)
+
+
 def test_progress_is_by_clips_and_it_stops_when_asked(source: Path, tmp_path: Path) -> None:
     seen: list[EncodeProgress] = []
     output = tmp_path / "stopped.nrv"
