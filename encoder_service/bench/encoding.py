@@ -21,7 +21,7 @@ from hypernet.evaluation.synthetic import landscape
 
 WIDTH, HEIGHT, SEGMENT_FRAMES = 160, 96, 64
 OVERHEAD_SEGMENTS, OVERHEAD_STEPS = 4, 20
-SCALING_SEGMENTS, SCALING_STEPS = 12, 100
+SCALING_SEGMENTS, SCALING_STEPS = 12, 300  # what a fit takes at least
 REPEATS = 3
 PRESET = "nerv-s"
 LONGEST_SECONDS = 600.0
