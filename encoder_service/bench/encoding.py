@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,10 @@ def measure_overhead(service: Service) -> list[Figure]:
 
 
 def measure_scaling(service: Service) -> list[Figure]:
-    """One encoding of many segments with one worker of one thread, and with two of them."""
+    """One encoding of many segments with one worker of one thread, and with two of them.
+
+    Beside it, what the machine itself allows: two processes of one thread that share nothing.
+    """
     source = _clip(service.folder, SCALING_SEGMENTS)
     seconds = {}
     for workers in (1, 2):
@@ -68,7 +72,20 @@ def measure_scaling(service: Service) -> list[Figure]:
         _scaling("one worker", seconds[1], "s"),
         _scaling("two workers", seconds[2], "s"),
         _scaling("speed-up", seconds[1] / seconds[2], "times", "> 1.7"),
+        _scaling("what the machine allows", _machine_speed_up(service), "times"),
     ]
+
+
+def _machine_speed_up(service: Service) -> float:
+    source = _clip(service.folder, OVERHEAD_SEGMENTS)
+
+    def encode(output: str) -> float:
+        return _encode_alone(service, source, steps=SCALING_STEPS, output=output)
+
+    one = encode("alone.nrv")
+    with ThreadPoolExecutor(2) as pool:
+        both = max(pool.map(encode, ("left.nrv", "right.nrv")))
+    return 2 * one / both
 
 
 def _overhead(name: str, value: float, unit: str, wanted: str = "") -> Figure:
@@ -86,12 +103,13 @@ def _clip(folder: Path, segments: int) -> Path:
     return path
 
 
-def _encode_alone(service: Service, source: Path, *, steps: int) -> float:
-    output = service.folder / "alone.nrv"
+def _encode_alone(
+    service: Service, source: Path, *, steps: int, output: str = "alone.nrv"
+) -> float:
     program = [sys.executable, "-m", "encoder_service.cli.main", "encode", str(source)]
     options = ["--preset", PRESET, "--steps", str(steps), "--device", "cpu", "--json"]
     done = subprocess.run(  # noqa: S603 - our own command
-        [*program, "-o", str(output), *options],
+        [*program, "-o", str(service.folder / output), *options],
         check=True,
         stdout=subprocess.PIPE,
         env={**environment(service.settings), "OMP_NUM_THREADS": "1"},
