@@ -31,7 +31,9 @@ class PyAvReader:
     """Seeks to the key frame before, and decodes from there; goes on without seeking."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        from hypernet.video.colour import rgb_of  # noqa: PLC0415 -- needs PyAV, as all of it does
+
+        self._path, self._rgb_of = path, rgb_of
         self._frames: Iterator[Any] | None = None
         self._next = 0
 
@@ -40,7 +42,7 @@ class PyAvReader:
         if self._frames is None or first != self._next:
             self._frames = self._seek(first)
         self._next = first + count
-        pictures = [next(self._frames).to_ndarray(format="rgb24") for _ in range(count)]
+        pictures = [self._rgb_of(next(self._frames)) for _ in range(count)]
         return torch.from_numpy(np.stack(pictures))
 
     def _seek(self, first: int) -> Iterator[Any]:

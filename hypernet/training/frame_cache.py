@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypernet.errors import UnreadableInput
+from hypernet.video.colour import rgb_of
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".y4m")
 STILL_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -122,7 +123,7 @@ def _decode(path: Path, max_frames: int) -> NDArray[np.uint8]:
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
         for frame in container.decode(video=0):
-            frames.append(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
+            frames.append(rgb_of(frame))
             if len(frames) == limit:
                 break
     if not frames:

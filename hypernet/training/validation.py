@@ -17,6 +17,7 @@ from hypernet.decoders.coding_order import Step, nearest_frame
 from hypernet.decoders.decode_file import DecodeFile
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.predictor.predicted import ClipPredictor, NearClip, PredictedClip
+from hypernet.video.colour import rgb_of
 from hypernet.weights import ClipShape
 
 SEGMENT_CLIPS = 8
@@ -133,7 +134,7 @@ def read_rgb(path: Path, max_frames: int) -> NDArray[np.uint8]:
     frames: list[NDArray[np.uint8]] = []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            frames.append(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
+            frames.append(rgb_of(frame))
             if len(frames) == max_frames:
                 break
     return np.stack(frames)

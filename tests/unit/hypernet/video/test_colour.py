@@ -79,6 +79,17 @@ def test_it_is_exactly_what_pyav_gives(codec: str, pix_fmt: str, tmp_path: Path)
             np.testing.assert_array_equal(rgb, frame.to_ndarray(format="rgb24"))
 
 
+def test_frames_of_several_videos_in_turn_do_not_colour_each_other() -> None:
+    seen = set()
+    for colour in (Colour(matrix=1), Colour(matrix=6), Colour(matrix=6, full_range=True)) * 2:
+        frame = flat_yuv(100, 90, 180)
+        tag(frame, colour)
+        rgb = rgb_of(frame)
+        np.testing.assert_array_equal(rgb, frame.to_ndarray(format="rgb24"))
+        seen.add(tuple(rgb[0, 0].tolist()))
+    assert len(seen) == 3
+
+
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p"])
 @pytest.mark.parametrize(
     "colour",
