@@ -26,13 +26,14 @@ SCALING_SEGMENTS, SCALING_STEPS = 12, 300  # what a fit takes at least
 REPEATS = 3
 PRESET = "nerv-s"
 LONGEST_SECONDS = 600.0
+POLL_SECONDS = 0.25  # asking ten times a second takes a twentieth of a core
 
 
 def measure_overhead(service: Service) -> list[Figure]:
     """The same clip through `nrv encode` and through the service, one thread and one worker.
 
     The time of the service runs from the first byte that is sent to the moment when a client that
-    asks all the time sees the end; its worker has been at work before, as workers have.
+    asks four times a second sees the end; its worker has been at work before, as workers have.
     """
     source = _clip(service.folder, OVERHEAD_SEGMENTS)
     alone, served, beside = [], [], []
@@ -136,9 +137,9 @@ def _encode(service: Service, source: Path, *, steps: int) -> tuple[float, float
 
 def _wait_for(service: Service, encoding_id: str) -> Mapping[str, Any]:
     pause = threading.Event()
-    for _ in range(int(LONGEST_SECONDS / 0.1)):
+    for _ in range(int(LONGEST_SECONDS / POLL_SECONDS)):
         seen = service.remote.encoding(encoding_id)
         if seen["finished_at"] is not None:
             return seen
-        pause.wait(0.1)
+        pause.wait(POLL_SECONDS)
     raise RemoteEncodingFailed(f"{encoding_id} took more than {LONGEST_SECONDS:g} s")
