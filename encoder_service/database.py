@@ -137,7 +137,9 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
     return create_engine(
         url,
         pool_size=settings.pool_size,
-        max_overflow=settings.pool_size,
+        # Those beyond the pool would be closed after one use: a rush of requests would wait for
+        # connections to be made over and over again.
+        max_overflow=0,
         pool_pre_ping=True,  # a restarted server costs one ping, not one failed request
         connect_args={
             "connect_timeout": CONNECT_SECONDS,

@@ -36,7 +36,7 @@ class DatabaseSettings:
         "sqlite:///nrv-data/nrv.sqlite3",
         "SQLAlchemy URL: postgresql+psycopg://user:password@host/name, or sqlite:///file",
     )
-    pool_size: int = _setting(5, "connections kept open by each process (PostgreSQL)")
+    pool_size: int = _setting(8, "connections kept open by each process (PostgreSQL)")
     busy_seconds: float = _setting(10.0, "longest wait for a lock before a statement is refused")
 
 
