@@ -87,7 +87,9 @@ def decode(
             raise InvalidSettings(f"--frames {frames}: the stream ends at frame {total - 1}")
         audio = stream.reader.audio() if stop - start == total else None
         with decode_progress(stream.frames(start, stop), stop - start) as decoded:
-            report = write_video(output, decoded, stream.info, audio, size=scaled)
+            report = write_video(
+                output, decoded, stream.info, audio, size=scaled, first_number=start
+            )
     for loss in report.dropped:
         typer.echo(f"nrv: {loss}", err=True)
 

@@ -43,8 +43,10 @@ def write_y4m(file: BinaryIO, frames: Iterable[Frame], info: VideoInfo, rate: Fr
     return num_frames
 
 
-def write_pictures(folder: Path, frames: Iterable[Frame], size: tuple[int, int] | None) -> int:
-    """Write ``000000.png``, ``000001.png``, ...; returns their number.
+def write_pictures(
+    folder: Path, frames: Iterable[Frame], size: tuple[int, int] | None, first_number: int = 0
+) -> int:
+    """Write ``000000.png``, ``000001.png``, ..., from a first number on; returns how many.
 
     The folder must be new or empty, and appears complete or not at all.
 
@@ -59,7 +61,7 @@ def write_pictures(folder: Path, frames: Iterable[Frame], size: tuple[int, int] 
         temporary.mkdir()
         num_frames = 0
         for frame in frames:
-            name = temporary / f"{num_frames:06d}.png"
+            name = temporary / f"{first_number + num_frames:06d}.png"
             name.write_bytes(png_of(frame.rgb_HWC, size))
             num_frames += 1
         os.replace(temporary, folder)  # noqa: PTH105 -- replaces an empty folder in one step

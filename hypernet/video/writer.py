@@ -81,14 +81,17 @@ def write_video(
     info: VideoInfo,
     audio: bytes | None = None,
     size: tuple[int, int] | None = None,
+    *,
+    first_number: int = 0,
 ) -> WriteReport:
     """Write frames in the format that the name asks for.
 
     ``.mp4`` is H.264 at crf 12 with the copied audio; ``.mkv`` lossless RGB (FFV1) with the copied
     audio; ``.y4m`` 4:4:4 at the average rate; a name that ends in a slash, is a folder's or has no
-    suffix, a folder of ``000000.png``, ``000001.png``, ... Time base, timestamps, rotation, pixel
-    aspect and colour come from ``info``. If the first timestamp is negative, pictures and sound are
-    moved to start at zero. ``size`` (width, height) scales the picture and keeps its display shape.
+    suffix, a folder of ``000000.png``, ``000001.png``, ..., numbered from ``first_number``. Time
+    base, timestamps, rotation, pixel aspect and colour come from ``info``. If the first timestamp
+    is negative, pictures and sound are moved to start at zero. ``size`` (width, height) scales the
+    picture and keeps its display shape.
 
     The file appears complete or not at all; what was there before stays until then.
 
@@ -100,7 +103,8 @@ def write_video(
     target = Path(path)
     frames = _at_least_one(frames)
     if str(path).endswith("/") or target.is_dir() or not target.suffix:
-        return _report(write_pictures(target, frames, size), audio, "a folder of pictures")
+        number = write_pictures(target, frames, size, first_number)
+        return _report(number, audio, "a folder of pictures")
     if target.suffix.lower() not in {".mp4", ".mkv", ".y4m"}:
         raise InvalidSettings(
             f"cannot write {target.suffix} files; use .mp4, .mkv, .y4m or a folder name ending in /"

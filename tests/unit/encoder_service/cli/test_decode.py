@@ -37,6 +37,16 @@ def test_lossless_output_holds_the_decoded_frames(
             assert (written.rgb_HWC == decoded.rgb_HWC).all()
 
 
+def test_pictures_are_numbered_as_the_frames_are(
+    nrv: Command, stream: Path, tmp_path: Path
+) -> None:
+    assert nrv("decode", stream, "-o", f"{tmp_path}/out/", "--frames", "3:5").status == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "000003.png",
+        "000004.png",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "frames"),
     [("3:5", range(3, 5)), (":2", range(2)), ("10:", range(10, 12)), ("8:99", range(8, 12))],
