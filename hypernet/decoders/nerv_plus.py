@@ -69,13 +69,7 @@ class NervPlusDecoder:
     def __init__(self, config: NervPlusConfig, clip: ClipShape) -> None:
         self.config = config
         self.clip = clip
-        self._stem = TimeStem(
-            frequencies=config.frequencies,
-            hidden=config.hidden,
-            channels=config.widths[0],
-            height=math.ceil(clip.height / config.scale),
-            width=math.ceil(clip.width / config.scale),
-        )
+        self._stem = TimeStem.of(config, config.widths[0], clip)
 
     def weight_specs(self) -> tuple[WeightSpec, ...]:
         """Stem, stages and head, in that order; see :class:`Decoder`."""

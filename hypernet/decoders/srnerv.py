@@ -71,13 +71,7 @@ class SrNervDecoder:
     def __init__(self, config: SrNervConfig, clip: ClipShape) -> None:
         self.config = config
         self.clip = clip
-        self._stem = TimeStem(
-            frequencies=config.frequencies,
-            hidden=config.hidden,
-            channels=config.width,
-            height=math.ceil(clip.height / config.scale),
-            width=math.ceil(clip.width / config.scale),
-        )
+        self._stem = TimeStem.of(config, config.width, clip)
 
     def weight_specs(self) -> tuple[WeightSpec, ...]:
         """Stem, channel mixers, spatial mixers and head, in that order; see :class:`Decoder`."""

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.decoders.base import Weights
 from hypernet.decoders.blocks import time_encoding
-from hypernet.weights import WeightSpec
+from hypernet.weights import ClipShape, WeightSpec
 
 FREQUENCY_BASE = 1.25  # NeRV's spacing of the time encoding (arXiv 2110.13903)
 MAX_FREQUENCIES = 96
 MAX_WIDTH = 4096
+
+
+class StemConfig(Protocol):
+    """What the stem needs of a decoder's configuration."""
+
+    @property
+    def frequencies(self) -> int:
+        """Waves of the time encoding."""
+        ...
+
+    @property
+    def hidden(self) -> int:
+        """Width of the first layer."""
+        ...
+
+    @property
+    def scale(self) -> int:
+        """Frame size over stem size."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +46,17 @@ class TimeStem:
     channels: int
     height: int
     width: int
+
+    @classmethod
+    def of(cls, config: StemConfig, channels: int, clip: ClipShape) -> TimeStem:
+        """The stem of a decoder for frames of a clip's size."""
+        return cls(
+            frequencies=config.frequencies,
+            hidden=config.hidden,
+            channels=channels,
+            height=math.ceil(clip.height / config.scale),
+            width=math.ceil(clip.width / config.scale),
+        )
 
     @property
     def cells(self) -> int:
