@@ -21,6 +21,7 @@ from hypernet.crop import Crop
 from hypernet.decoders import Decoder
 from hypernet.decoders.together import bind_together
 from hypernet.device_memory import out_of_memory
+from hypernet.one_thread_each import one_thread_each
 from hypernet.pending import PendingFrames, decode_symbols
 from hypernet.rendering import BATCH_BYTES
 from hypernet.scenes import Job, Scene
@@ -83,13 +84,23 @@ class FrameRenderer:
         """
         scenes = [Scene(each, self._decoders_of(each.header), crop) for each in pending]
         frames = _Output(scenes, size, self._device)
-        # Inference is inside: what is returned may be changed, and saved for gradients.
-        with torch.inference_mode():
-            for depth in range(max((scene.depth for scene in scenes), default=-1) + 1):
-                jobs = [job for scene in scenes for job in scene.jobs(depth)]
-                for batch in self._batches(jobs):
-                    self._render(batch, self._at_once(batch), frames)
+        for depth in range(max((scene.depth for scene in scenes), default=-1) + 1):
+            jobs = [job for scene in scenes for job in scene.jobs(depth)]
+            self._render_all(list(self._batches(jobs)), frames)
         return frames.tensors
+
+    def _render_all(self, batches: Sequence[list[Job]], frames: _Output) -> None:
+        """Batches that do not need each other; on a CPU one in each thread."""
+        threads = min(len(batches), torch.get_num_threads())
+        if self._device.type != "cpu" or threads < 2:
+            for batch in batches:
+                self._render(batch, self._at_once(batch), frames)
+            return
+        with one_thread_each(threads) as pool:
+            for done in [
+                pool.submit(self._render, batch, self._at_once(batch), frames) for batch in batches
+            ]:
+                done.result()
 
     def _decoders_of(self, header: StreamHeader) -> SegmentDecoder:
         seen = ("width", "height", "decoder", "decoder_config", "decode_file")
@@ -122,8 +133,10 @@ class FrameRenderer:
     def _render(self, batch: Sequence[Job], at_once: int, frames: _Output) -> None:
         """A batch of clips; half of it at a time where the device's memory does not suffice."""
         try:
-            for positions, rendered_BNCHW in self._passes(batch, at_once):
-                frames.keep(batch, positions, rendered_BNCHW)
+            # Inference is inside: what is returned may be changed, and saved for gradients.
+            with torch.inference_mode():
+                for positions, rendered_BNCHW in self._passes(batch, at_once):
+                    frames.keep(batch, positions, rendered_BNCHW)
             return
         except torch.OutOfMemoryError as error:
             if len(batch) == at_once == 1:
