@@ -24,7 +24,10 @@ except ImportError as error:
 
 _COLUMNS = 5
 _PANEL_INCHES = (3.3, 2.8)
-_TEST_COLOURS = ("#d62728", "#ff7f0e", "#e377c2", "#8c564b", "#bcbd22", "#17becf")
+_TEST_COLOURS = (
+    *("#d62728", "#ff7f0e", "#e377c2", "#8c564b"),
+    *("#bcbd22", "#17becf", "#111111", "#7f3c8d"),
+)
 _ANCHOR_COLOURS = ("#9ecae1", "#3182bd", "#31a354", "#756bb1")
 _FLOOR_COLOURS = ("#bbbbbb", "#999999", "#666666")
 _LEGEND_INCHES = 0.8
@@ -61,7 +64,7 @@ def plot_rd(rows: Sequence[Row], path: Path, *, title: str = "") -> None:
     figure.legend(
         *figure.axes[0].get_legend_handles_labels(),
         loc="outside lower center",
-        ncols=len(roles.all) if columns > 3 else 3,
+        ncols=min(len(roles.all), 8 if columns > 3 else 3),
         frameon=False,
         fontsize=9,
     )
