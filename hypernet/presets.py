@@ -94,7 +94,7 @@ PRESETS: dict[str, Preset] = {
             "balanced",
             "predicted, then refined to 32 dB unless told otherwise",
             steps_per_clip=2,
-            motion_steps=40,
+            motion_steps=24,
             target_psnr_db=32.0,
         ),
         NERV.preset("nerv-s", 2, 0.05),

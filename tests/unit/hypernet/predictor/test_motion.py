@@ -5,6 +5,7 @@ import torch
 
 from hypernet.decoders.warp import sample
 from hypernet.predictor.motion import clip_motion, reference_gate, reference_motion
+from hypernet.predictor.motion_descent import Alignment, worthwhile
 from tests.unit.hypernet.predictor.samples import drifting
 
 
@@ -20,6 +21,29 @@ def test_a_pan_is_found(speed: float) -> None:
     assert float(inside[1:].abs().max()) < 0.5
 
 
+def _pan(speed: int) -> torch.Tensor:
+    """A picture without repetition, coarse and fine, that moves right: ``(T, 3, H, W)``."""
+    generator = torch.Generator().manual_seed(1)
+    wide = 256 + 8 * speed
+    layers = [
+        torch.nn.functional.interpolate(
+            torch.rand(1, 1, 192 // cell, wide // cell, generator=generator),
+            size=(192, wide),
+            mode="bicubic",
+        )
+        for cell in (32, 16, 8)
+    ]
+    picture = torch.stack(layers).mean(0)[0].expand(3, -1, -1)
+    return torch.stack([picture[..., (8 - t) * speed :][..., :256] for t in range(8)])
+
+
+@pytest.mark.parametrize("speed", [6, 10])
+def test_a_fast_pan_is_found(speed: int) -> None:
+    motion = clip_motion(_luma(_pan(speed)))
+    inside = motion[0, :, 2:-2, 2:-2]
+    assert float((inside[0] - 3.5 * speed).abs().max()) < 1
+
+
 def test_what_speeds_up_is_bent() -> None:
     phase = torch.linspace(-1, 1, 8)
     shifts = (3 * phase + 2 * phase.square()).tolist()
@@ -33,6 +57,17 @@ def test_what_speeds_up_is_bent() -> None:
     inside = clip_motion(_luma(frames), 40)[0, :, 1:-1, 1:-1].mean((1, 2))
     assert float(inside[0]) == pytest.approx(3, abs=0.4)
     assert float(inside[2]) == pytest.approx(2, abs=0.6)
+
+
+def test_a_square_keeps_its_candidate_unless_clearly_beaten() -> None:
+    alignment = Alignment(
+        pictures=_luma(drifting(8, 128, 192, 2.0)), basis=torch.linspace(-1, 1, 8)[None]
+    )
+    still = torch.zeros(1, 2, 4, 6)
+    right, wrong = still.clone(), still.clone()
+    right[:, 0], wrong[:, 0] = 3.5, -3.5
+    assert torch.equal(worthwhile(alignment, [still, wrong, right]), right)
+    assert torch.equal(worthwhile(alignment, [right, right + 0.01]), right)
 
 
 def test_what_stands_still_has_no_motion() -> None:

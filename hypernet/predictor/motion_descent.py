@@ -1,0 +1,166 @@
+"""Motion improved by gradient steps, from coarse pictures to fine ones.
+
+What is left after moving is measured on pictures of a sixteenth of the frame's size first, where a
+square sees far and a step leads far, then on larger ones. Coarse pictures may lead a square astray
+where things cover each other; it returns to where it began unless it clearly gained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypernet.decoders.warp import MOTION_CELL, dense_field, sample
+
+SQUARE = MOTION_CELL // 2
+"""Half-size pixels along each side of the squares that have one displacement."""
+MIN_GAIN = 0.1
+"""Share of the error that motion must remove to be worth sending."""
+_SOFTNESS = 0.01
+_ROUGHNESS = 0.5
+"""What a pixel of difference between neighbouring squares costs, as an error of one pixel."""
+_FOLDING = 6.0
+"""Half-size pixels of difference that cost twice as much: fields that fold cannot be undone."""
+_LEAST_SIDE = 16
+"""Pixels along the shorter side of pictures that are worth a level of their own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Level:
+    """Steps on pictures that are ``2 ** shrink`` times smaller than half-size ones.
+
+    Attributes:
+        shrink: see above.
+        steps: for each step that is asked for.
+        rate: of the first step, in pixels of this level; falls to ``last_rate``.
+        last_rate: of the last step.
+        checked: whether squares return to the start unless they gained.
+    """
+
+    shrink: int
+    steps: int
+    rate: float
+    last_rate: float
+    checked: bool
+
+
+_LEVELS = (
+    _Level(shrink=3, steps=3, rate=0.5, last_rate=0.1, checked=False),
+    _Level(shrink=2, steps=3, rate=0.5, last_rate=0.1, checked=True),
+    _Level(shrink=1, steps=2, rate=0.2, last_rate=0.05, checked=True),
+    _Level(shrink=0, steps=1, rate=0.2, last_rate=0.03, checked=False),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alignment:
+    """Pictures that motion shall line up.
+
+    Attributes:
+        pictures: ``(B, T, H, W)`` luma at half size, 0 to 1.
+        basis: ``(K, T)``: how far each pair of channels of the motion has moved each picture.
+        target: ``(B, 1, H, W)``, what the pictures should look like then; their mean without one.
+    """
+
+    pictures: Tensor
+    basis: Tensor
+    target: Tensor | None = None
+
+    def left_over(self, motion_BChw: Tensor, shrink: int = 0) -> Tensor:
+        """Difference to the target after moving, ``(B, T, H, W)``; motion in pixels as they are."""
+        height, width = self.pictures.shape[-2:]
+        # Fields count full-size pixels, those of a square stay what they are.
+        parts = torch.unflatten(motion_BChw, 1, (-1, 2)).flatten(0, 1) * (2 << shrink)
+        fields = dense_field(parts, height, width, SQUARE >> shrink)
+        fields = torch.unflatten(fields, 0, (len(motion_BChw), -1))
+        fields = torch.einsum("kt,bkcyx->btcyx", self.basis, fields)
+        moved = sample(self.pictures.flatten(0, 1)[:, None], fields.flatten(0, 1))
+        moved = moved.view(self.pictures.shape)
+        return moved - (moved.mean(1, keepdim=True) if self.target is None else self.target)
+
+    def shrunk(self, shrink: int) -> Alignment:
+        """The same at ``1 / 2 ** shrink`` of the size; a copy that gradients may use."""
+        target = None if self.target is None else _shrunk(self.target, shrink)
+        return Alignment(
+            pictures=_shrunk(self.pictures, shrink), basis=self.basis.clone(), target=target
+        )
+
+
+def descended(alignment: Alignment, start_BChw: Tensor, steps: int) -> Tensor:
+    """Motion improved by gradient steps on what is left after moving, and on its roughness.
+
+    Args:
+        alignment: pictures at half size.
+        start_BChw: two channels per row of the basis, in half-size pixels.
+        steps: of Adam on half-size pictures; more on smaller ones, where they are cheap.
+    """
+    motion, least_side = start_BChw, min(alignment.pictures.shape[-2:])
+    for level in _LEVELS:
+        if level.shrink and least_side < _LEAST_SIDE << level.shrink:
+            continue
+        motion = _descended_at(level, alignment, motion, level.steps * steps)
+        if level.checked:
+            motion = worthwhile(alignment, [start_BChw, motion])
+    return motion
+
+
+def worthwhile(alignment: Alignment, candidates: Sequence[Tensor]) -> Tensor:
+    """For every square the candidate with the least error; the first unless clearly beaten."""
+    best, *others = candidates
+    least = _error_of_squares(alignment, best) * (1 - MIN_GAIN)
+    for other in others:
+        error = _error_of_squares(alignment, other)
+        better = error < least
+        best = torch.where(better, other, best)
+        least = torch.where(better, error, least)
+    return best
+
+
+def smooth(x_BCHW: Tensor) -> Tensor:
+    """Each value mixed with its neighbours."""
+    line = torch.tensor([0.25, 0.5, 0.25], device=x_BCHW.device)
+    channels = x_BCHW.shape[1]
+    kernel = (line[:, None] * line).expand(channels, 1, 3, 3)
+    return F.conv2d(F.pad(x_BCHW, (1, 1, 1, 1), mode="replicate"), kernel, groups=channels)
+
+
+def _descended_at(level: _Level, alignment: Alignment, start_BChw: Tensor, steps: int) -> Tensor:
+    # Gradients are wanted here even where the rest only infers.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        small = alignment.shrunk(level.shrink)
+        motion = (start_BChw / (1 << level.shrink)).requires_grad_()
+        # Rates are set before each step.
+        optimizer = torch.optim.Adam([motion], lr=level.rate, betas=(0.7, 0.9))
+        for step in range(steps):
+            share = step / max(1, steps - 1)
+            optimizer.param_groups[0]["lr"] = level.rate * (level.last_rate / level.rate) ** share
+            left = small.left_over(motion, level.shrink)
+            loss = (left.square() + _SOFTNESS**2).sqrt().mean()
+            loss = loss + _roughness(motion, level.shrink) / small.pictures[:, 0].numel()
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+    return motion.detach() * (1 << level.shrink)
+
+
+def _roughness(motion_BChw: Tensor, shrink: int) -> Tensor:
+    fold = _FOLDING / (1 << shrink)
+    differences = (motion_BChw.diff(dim=-1), motion_BChw.diff(dim=-2))
+    rough = sum((d.abs() + d.square() / fold).sum() for d in differences)
+    return torch.as_tensor(rough) * (_ROUGHNESS / 2 ** (shrink / 2))
+
+
+def _shrunk(pictures_BTHW: Tensor, shrink: int) -> Tensor:
+    if not shrink:
+        return pictures_BTHW.clone()
+    shrunk: Tensor = F.avg_pool2d(pictures_BTHW, 1 << shrink, ceil_mode=True)
+    return shrunk
+
+
+def _error_of_squares(alignment: Alignment, motion_BChw: Tensor) -> Tensor:
+    error = alignment.left_over(motion_BChw).abs().mean(1, keepdim=True)
+    return smooth(F.avg_pool2d(error, SQUARE, ceil_mode=True))
