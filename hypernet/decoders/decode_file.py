@@ -28,7 +28,7 @@ from hypernet.decoders.tubelet import Tubelet, TubeletConfig
 from hypernet.errors import MissingDecodeFile
 from hypernet.weights import ClipShape
 
-FORMAT = "tubelet-2"
+FORMAT = "tubelet-3"
 HYPONET_FORMAT = "hyponet-1"
 MAX_BYTES = 1 << 20
 HASH_DIGITS = 16

@@ -10,7 +10,8 @@ Most symbols are zero, so channels come in groups, and a flag per cell and group
 group holds anything at all; what is not flagged costs nothing. Symbols of a clip are coded in
 stages: the first group in two checkerboard halves, the flags in two halves, then the flagged
 symbols of the middle and of the last groups. Each stage sees what earlier stages and a reference
-clip hold, as the channel-conditional models of arXiv 2007.08739 do.
+clip hold, as the channel-conditional models of arXiv 2007.08739 do; the last sees each channel of
+the middle groups, as a group mixes patterns of all directions.
 """
 
 from __future__ import annotations
@@ -105,12 +106,23 @@ def level_logit(level: Tensor) -> Tensor:
 
 
 class _Stage(nn.Module):
-    """From known activities and the context to tables or levels of what is coded next."""
+    """From known activities and the context to tables or levels of what is coded next.
 
-    def __init__(self, known: int, config: PriorConfig, outputs: int, start: float) -> None:
+    Args:
+        known: channels that are known of a cell and its neighbours.
+        config: sizes of the prior.
+        outputs: tables or levels.
+        start: the first of them, when training starts.
+        inside: channels that are looked at inside a cell only, where they are too many.
+    """
+
+    def __init__(
+        self, known: int, config: PriorConfig, outputs: int, start: float, *, inside: int = 0
+    ) -> None:
         super().__init__()
         width = config.hidden_width
         self.known = IntegerConvolution(known, width, 3) if known else None
+        self.inside = IntegerConvolution(inside, width, 1) if inside else None
         self.context = IntegerConvolution(config.context_width, width, 1)
         self.hidden = IntegerConvolution(width, width, 1)
         self.output = IntegerConvolution(width, outputs, 1)
@@ -118,8 +130,10 @@ class _Stage(nn.Module):
             self.output.weight.mul_(0.3)
             self.output.bias.fill_(start)
 
-    def forward(self, context: Tensor, known: Tensor | None) -> Tensor:
-        return self._indices(self.output(self.features(context, known)))
+    def forward(
+        self, context: Tensor, known: Tensor | None, inside: Tensor | None = None
+    ) -> Tensor:
+        return self._indices(self.output(self.features(context, known, inside)))
 
     def at(self, features: Tensor, flags: Tensor, groups: tuple[int, ...]) -> Tensor:
         """Tables of flagged groups only, which are few: one group after the other, ``(N,)``."""
@@ -137,12 +151,15 @@ class _Stage(nn.Module):
         ]
         return self._indices(torch.cat(parts)) if parts else cells.new_zeros(0)
 
-    def features(self, context: Tensor, known: Tensor | None) -> Tensor:
+    def features(
+        self, context: Tensor, known: Tensor | None, inside: Tensor | None = None
+    ) -> Tensor:
         """What the outputs of a cell are made of."""
         # Rounded before they are added, so that the sum is of small integers.
         hidden = round_through(self.context(context) * 2.0**-self.context.shift)
-        if self.known is not None and known is not None:
-            hidden = hidden + round_through(self.known(known) * 2.0**-self.known.shift)
+        for layer, seen in ((self.known, known), (self.inside, inside)):
+            if layer is not None and seen is not None:
+                hidden = hidden + round_through(layer(seen) * 2.0**-layer.shift)
         hidden = hidden.clamp(0, ACTIVATION_LIMIT)
         return requantise(self.hidden(hidden), self.hidden.shift)
 
@@ -165,7 +182,8 @@ class IntegerPrior(nn.Module):
         self.flags_even = _Stage(first, config, flags, 3.0)
         self.flags_odd = _Stage(first + flags, config, flags, 3.0)
         self.middle = _Stage(first + flags, config, sum(config.middle), 3.6)
-        self.last = _Stage(first + flags + len(config.middle), config, sum(config.last), 3.4)
+        known, inside = first + flags + len(config.middle), sum(config.middle)
+        self.last = _Stage(known, config, sum(config.last), 3.4, inside=inside)
 
     def freeze(self) -> None:
         """For use without training: round all weights once."""
@@ -257,14 +275,16 @@ class IntegerPrior(nn.Module):
         self, context: Tensor, symbols: Tensor, flags: Tensor, middle: Tensor
     ) -> Tensor:
         """Tables of the last groups, from all before and the symbols of the middle groups."""
-        tables: Tensor = self.last(context, self._before_last(symbols, flags, middle))
+        known = self._before_last(symbols, flags, middle)
+        tables: Tensor = self.last(context, known, _enter(middle))
         return tables
 
     def flagged_last_tables(
         self, context: Tensor, symbols: Tensor, flags: Tensor, middle: Tensor
     ) -> Tensor:
         """The same for the flagged groups of one clip alone: ``(N,)``, groups then channels."""
-        features = self.last.features(context, self._before_last(symbols, flags, middle))
+        known = self._before_last(symbols, flags, middle)
+        features = self.last.features(context, known, _enter(middle))
         count = len(self.config.middle)
         tables: Tensor = self.last.at(features, flags[:, count:], self.config.last)
         return tables

@@ -32,6 +32,7 @@ from hypernet.decoders.integer_prior import (
     flagged_places,
     neighbour_mean,
 )
+from hypernet.decoders.neighbours import from_neighbours, onto_neighbours
 from hypernet.decoders.spectrum import spectrum
 from hypernet.errors import EncodeFailed, InvalidStream
 from hypernet.weights import WeightSpec
@@ -134,15 +135,12 @@ def _walk(known: _Known, coder: Coder, symbols: Symbols) -> dict[str, IntArray]:
 
 
 def _walk_motion(coder: Coder, motion: IntArray, *, is_inter: bool) -> IntArray:
-    """Each value as its difference to the one on the left, the first column to the one above."""
-    channels, rows, columns = motion.shape
-    sent = channels if is_inter else channels - 2
-    differences = np.diff(motion[:sent], axis=2, prepend=0)
-    differences[:, :, 0] = np.diff(motion[:sent, :, 0], axis=1, prepend=0)
-    coded = coder.rows(differences.reshape(sent, -1)).reshape(sent, rows, columns).astype(np.int64)
-    coded[:, :, 0] = np.cumsum(coded[:, :, 0], axis=1)
-    found = np.zeros((channels, rows, columns), np.int32)
-    found[:sent] = _checked(np.cumsum(coded, axis=2))
+    """Each value as its difference to what its neighbours let expect."""
+    sent = len(motion) if is_inter else len(motion) - 2
+    differences = from_neighbours(motion[:sent])
+    coded = coder.rows(differences.reshape(sent, -1)).reshape(differences.shape)
+    found = np.zeros_like(motion)
+    found[:sent] = _checked(onto_neighbours(coded))
     return found
 
 

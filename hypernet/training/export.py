@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import csv
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from hypernet.decoders.decode_file import decode_file_name, load_decode_file
-from hypernet.errors import OutputNotWritable
+from hypernet.errors import InvalidSettings, OutputNotWritable
 from hypernet.predictor.predicted import ClipPredictor
-from hypernet.predictor.predictor import load_clip_predictor
+from hypernet.predictor.predictor import load_clip_predictor, load_predictor
+from hypernet.predictor.weight_predictor import WeightPredictor
 from hypernet.training.checkpoint import Progress, load_average
 from hypernet.training.config import TrainingConfig, load_config
 from hypernet.training.dataset import PairSampler
 from hypernet.training.frame_cache import FrameCache, build_cache
 from hypernet.training.methods import method_of
+from hypernet.training.prior_tuning import PriorTuning, coded_pairs, tune_prior
 from hypernet.training.trainer import CHECKPOINT_NAME
 from hypernet.training.validation import ClipScore, score_video
 
@@ -39,6 +44,7 @@ def export_model(
     qualities: Sequence[int],
     max_frames: int = 64,
     remarks: str = "",
+    tuning: PriorTuning | None = None,
 ) -> ExportedModel:
     """Write the averaged weights of a run's last checkpoint, scored on its validation videos.
 
@@ -48,13 +54,14 @@ def export_model(
         qualities: operating points of the scores.
         max_frames: leading frames of each validation video.
         remarks: what a user should know, as Markdown; goes on the card.
+        tuning: of the prior, before anything is written.
 
     Raises:
-        InvalidSettings: bad configuration, or no checkpoint of it.
+        InvalidSettings: bad configuration, no checkpoint of it, or no prior to tune.
         OutputNotWritable: the files cannot be written.
     """
     config = load_config(config_path)
-    files, progress, cache = write_model(config, folder)
+    files, progress, cache = write_model(config, folder, tuning)
     predictor = load_clip_predictor(files.predictor, files.decode_file)
     scores = {quality: _scores(predictor, config, quality, max_frames) for quality in qualities}
     text = _card(
@@ -66,16 +73,19 @@ def export_model(
         files=files,
         max_frames=max_frames,
         remarks=remarks,
+        tuning=tuning,
     )
     _write(files.card, text.encode())
     return files
 
 
-def write_model(config: TrainingConfig, folder: Path) -> tuple[ExportedModel, Progress, FrameCache]:
+def write_model(
+    config: TrainingConfig, folder: Path, tuning: PriorTuning | None = None
+) -> tuple[ExportedModel, Progress, FrameCache]:
     """Write predictor and decode file of a run's last checkpoint; the card is left to others.
 
     Raises:
-        InvalidSettings: no checkpoint of that configuration.
+        InvalidSettings: no checkpoint of that configuration, or no prior to tune.
         OutputNotWritable: the files cannot be written.
     """
     model = method_of(config).build()
@@ -87,6 +97,24 @@ def write_model(config: TrainingConfig, folder: Path) -> tuple[ExportedModel, Pr
         min_side=config.data.crop,
         min_frames=16,
     )
+    if tuning is not None:
+        _tune(config, model, cache, tuning)
+    return _write_files(config, model, cache, folder), progress, cache
+
+
+def _tune(config: TrainingConfig, model: nn.Module, cache: FrameCache, tuning: PriorTuning) -> None:
+    if not isinstance(model, WeightPredictor):
+        raise InvalidSettings(f"{config.model_name} has no prior to tune")
+    with tempfile.TemporaryDirectory() as scratch:
+        files = _write_files(config, model, cache, Path(scratch))
+        predictor = load_predictor(files.predictor, files.decode_file)
+        pairs = coded_pairs(predictor, cache, tuning, config.seed)
+    tune_prior(model.prior, pairs, tuning, config.seed)
+
+
+def _write_files(
+    config: TrainingConfig, model: nn.Module, cache: FrameCache, folder: Path
+) -> ExportedModel:
     method = method_of(config)
     decode_data = method.decode_data(model)
     files = ExportedModel(
@@ -100,7 +128,7 @@ def write_model(config: TrainingConfig, folder: Path) -> tuple[ExportedModel, Pr
     )
     sha256 = load_decode_file(files.decode_file).sha256
     _write(files.predictor, method.predictor_data(model, sha256, sampler))
-    return files, progress, cache
+    return files
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -130,6 +158,7 @@ def _card(
     files: ExportedModel,
     max_frames: int,
     remarks: str,
+    tuning: PriorTuning | None,
 ) -> str:
     sampling = method_of(config).sampling()
     parts = [
@@ -142,7 +171,7 @@ def _card(
         f"{progress.step:,} steps of {config.data.pairs} pairs of clips of 8x{sampling.height}x"
         f"{sampling.width} pixels in {progress.seconds / 3600:.1f} hours of wall time, seed "
         f"{config.seed}, configuration `{config.fingerprint}`. Continue with "
-        f"`nrv train {config_path.name} --resume`.",
+        f"`nrv train {config_path.name} --resume`." + _tuning_text(tuning),
         "## Scores",
         f"Leading {max_frames} frames of each validation video: PSNR (8-bit RGB, mean over frames) "
         "and bits per pixel (entropy-coded weights).",
@@ -152,6 +181,15 @@ def _card(
         _data_table(config, cache),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _tuning_text(tuning: PriorTuning | None) -> str:
+    if tuning is None:
+        return ""
+    return (
+        f" Then {tuning.steps:,} steps of the prior alone, on what is sent of {tuning.pairs:,} "
+        f"pairs of crops of {tuning.crop} pixels."
+    )
 
 
 def _score_table(scores: dict[int, list[ClipScore]]) -> str:
