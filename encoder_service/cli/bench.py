@@ -10,6 +10,7 @@ import typer
 
 from encoder_service.cli.family_bench import family
 from encoder_service.cli.load_bench import load
+from encoder_service.cli.options import parse_decimals, parse_list, parse_numbers
 from encoder_service.cli.service_bench import service
 from encoder_service.cli.speed_bench import speed
 
@@ -53,7 +54,7 @@ def rd(
     from hypernet.evaluation.presets import line_up
     from hypernet.evaluation.report import write_report
 
-    ladder = tuple(int(quality) for quality in _split(qualities))
+    ladder = tuple(parse_numbers("--qualities", qualities))
     ours = line_up(_presets(presets), ladder, budget)
     codecs: list[VideoCodec] = [*ours, *_anchors(anchors), *(FLOORS if floors else ())]
     name = f"rd-{Path(suite).name}"
@@ -62,7 +63,7 @@ def rd(
         codecs=codecs,
         table=out / f"{name}.tsv",
         max_frames=frames,
-        clips=_split(clips),
+        clips=parse_list(clips),
         ms_ssim_every=ms_ssim_every,
         fresh=fresh,
         on_progress=_report,
@@ -101,10 +102,10 @@ def fit(
 ) -> None:
     """Fits side by side: methods of a profile, or ways of rounding at equal steps."""
     if profile == "paper":
-        _paper(suite, _split(clips), out)
+        _paper(suite, parse_list(clips), out)
         return
     if profile:
-        _profile(profile, suite, _split(clips), _split(methods), name, out, fresh=fresh)
+        _profile(profile, suite, parse_list(clips), parse_list(methods), name, out, fresh=fresh)
         return
     from hypernet.evaluation.fit_benchmark import run_fit
 
@@ -113,9 +114,9 @@ def fit(
         suite=suite,
         table=table,
         presets=_presets(presets),
-        qualities=[int(quality) for quality in _split(qualities)],
-        clips=_split(clips) or ["carphone", "Basketball", "blackswan"],
-        methods=_split(methods) or ["rate-aware", "then-8-bit"],
+        qualities=parse_numbers("--qualities", qualities),
+        clips=parse_list(clips) or ["carphone", "Basketball", "blackswan"],
+        methods=parse_list(methods) or ["rate-aware", "then-8-bit"],
         steps=steps,
         on_row=lambda row: typer.echo(
             f"{row.clip} {row.preset} q{row.quality} {row.method}: {row.bytes} bytes, "
@@ -176,9 +177,9 @@ def predictor(
         training=str(training or Path(os.environ.get("NRV_DATA", ""), "train")),
         table=table,
         model=model or DEFAULT_MODEL,
-        arms=_split(arms) or tuple(ARMS),
-        qualities=[int(quality) for quality in _split(qualities)],
-        clips=_split(clips),
+        arms=parse_list(arms) or tuple(ARMS),
+        qualities=parse_numbers("--qualities", qualities),
+        clips=parse_list(clips),
         max_frames=frames,
         on_row=lambda row: typer.echo(
             f"{row.clip} {row.arm} q{row.quality}: {row.psnr_db:.2f} dB at "
@@ -204,7 +205,7 @@ def memory(
 
     run_memory(
         table=out / f"memory-{width}x{height}.tsv",
-        seconds=[float(length) for length in _split(seconds)],
+        seconds=parse_decimals("--seconds", seconds),
         size=(width, height),
         preset=preset,
         on_row=lambda row: typer.echo(
@@ -274,7 +275,7 @@ def _presets(names: str) -> list[str]:
     from hypernet.presets import PRESETS, find_preset
 
     if names != "all":
-        return [find_preset(name).name for name in _split(names)]
+        return [find_preset(name).name for name in parse_list(names)]
     return [name for name in PRESETS if name != "debug" and "-paper-" not in name]
 
 
@@ -284,10 +285,6 @@ def _anchors(names: str) -> list[VideoCodec]:
     known: dict[str, VideoCodec] = {anchor.name: anchor for anchor in ANCHORS}
     if names in {"all", "none"}:
         return list(known.values()) if names == "all" else []
-    if unknown := set(_split(names)) - known.keys():
+    if unknown := set(parse_list(names)) - known.keys():
         raise typer.BadParameter(f"no anchor {min(unknown)!r}; choose of {', '.join(known)}")
-    return [known[name] for name in _split(names)]
-
-
-def _split(text: str) -> list[str]:
-    return [part for part in text.split(",") if part]
+    return [known[name] for name in parse_list(names)]

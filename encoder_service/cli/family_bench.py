@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from encoder_service.cli.options import parse_decimals, parse_list, parse_numbers
+
 
 def family(
     configs: Annotated[
@@ -45,13 +47,11 @@ def family(
 
     table = out / f"{name}.tsv"
     rows = run_family(
-        make_arms(
-            configs or [], [float(rate) for rate in _split(rates)], _split(models), runs, steps
-        ),
+        make_arms(configs or [], parse_decimals("--rates", rates), parse_list(models), runs, steps),
         suite=suite,
         table=table,
-        qualities=[int(quality) for quality in _split(qualities)],
-        clips=_split(clips),
+        qualities=parse_numbers("--qualities", qualities),
+        clips=parse_list(clips),
         max_frames=frames,
         on_row=lambda row: typer.echo(
             f"{row.clip} {row.arm} {row.learning_rate or 'as shipped'} q{row.quality}: "
@@ -65,7 +65,3 @@ def family(
     if not margin >= FLOOR_MARGIN_DB:
         typer.echo(f"void: {baseline} is {margin:+.2f} dB over the mean frame", err=True)
     typer.echo(table)
-
-
-def _split(text: str) -> list[str]:
-    return [part for part in text.split(",") if part]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from encoder_service.cli.options import parse_list, parse_numbers, parse_size
+
 if TYPE_CHECKING:
     from hypernet.evaluation.load_benchmark import LoadPlan, LoadRow
     from hypernet.evaluation.load_soak import SoakRow
@@ -48,14 +50,14 @@ def load(
 
     plan = LoadPlan(
         suite=suite,
-        presets=_split(presets),
+        presets=parse_list(presets),
         quality=quality,
         profile=profile,
-        workers=[_whole(number) for number in _split(workers)],
-        sizes=[_size(text) for text in _split(sizes)],
+        workers=parse_numbers("--workers", workers),
+        sizes=[_size(text) for text in parse_list(sizes)],
         num_frames=frames,
         seconds=seconds,
-        methods=_split(methods),
+        methods=parse_list(methods),
     )
     with ExitStack() as stack:
         folder = prepared or Path(
@@ -111,18 +113,7 @@ def _say_memory(row: SoakRow) -> None:
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    size = _whole(width), _whole(height)
+    size = parse_size(text) or (0, 0)
     if min(size) < 16 or size[0] % 2 or size[1] % 2:
         raise typer.BadParameter(f"{text!r} is not a size: even numbers of at least 16, as 854x480")
     return size
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise typer.BadParameter(f"{text!r} is not a whole number")
-    return int(text)
-
-
-def _split(text: str) -> list[str]:
-    return [part for part in text.split(",") if part]

@@ -44,3 +44,32 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if match is None or not all(1 <= int(side) <= 8192 for side in match.groups()):
         raise InvalidSettings(f"--size {text}: write WxH, each in 1..8192, for instance 640x360")
     return int(match[1]), int(match[2])
+
+
+def parse_list(text: str) -> list[str]:
+    """``A,B,C``; nothing for nothing."""
+    return [part for part in text.split(",") if part]
+
+
+def parse_numbers(option: str, text: str) -> list[int]:
+    """Whole numbers, ``1,2,3``.
+
+    Raises:
+        InvalidSettings: naming the option and what is not one.
+    """
+    for part in parse_list(text):
+        if not part.isdecimal():
+            raise InvalidSettings(f"{option} {text}: {part!r} is not a whole number")
+    return [int(part) for part in parse_list(text)]
+
+
+def parse_decimals(option: str, text: str) -> list[float]:
+    """Numbers, ``0.5,2``.
+
+    Raises:
+        InvalidSettings: naming the option and what is not one.
+    """
+    try:
+        return [float(part) for part in parse_list(text)]
+    except ValueError as error:
+        raise InvalidSettings(f"{option} {text}: numbers are needed, as in 0.5,2") from error

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from encoder_service.cli.options import parse_list, parse_numbers
+
 
 def speed(
     suite: Annotated[
@@ -29,9 +31,9 @@ def speed(
     require_extra("train")
     from hypernet.evaluation.speed_benchmark import SpeedPlan, run_speed
 
-    plan = SpeedPlan(quality=quality, epochs=tuple(int(n) for n in epochs.split(",")))
+    plan = SpeedPlan(quality=quality, epochs=tuple(parse_numbers("--epochs", epochs)))
     if clips:
-        plan = replace(plan, clips=tuple(clips.split(",")))
+        plan = replace(plan, clips=tuple(parse_list(clips)))
     table = run_speed(
         suite=suite,
         table=out / "speed.tsv",

@@ -10,7 +10,13 @@ import pytest
 from encoder_service.cli import main as main_module
 from encoder_service.cli import process
 from encoder_service.cli.main import exit_status
-from encoder_service.cli.options import parse_frames, parse_size
+from encoder_service.cli.options import (
+    parse_decimals,
+    parse_frames,
+    parse_list,
+    parse_numbers,
+    parse_size,
+)
 from encoder_service.errors import (
     InvalidConfiguration,
     InvalidRequest,
@@ -104,6 +110,25 @@ def test_wrong_frames(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "640", "0x10", "10x0", "8193x10", "10x-3", "axb", "1x2x3"])
 def test_wrong_sizes(text: str) -> None:
     _refused(parse_size, text)
+
+
+def test_lists_of_numbers() -> None:
+    assert parse_numbers("--epochs", "20,80") == [20, 80]
+    assert parse_decimals("--seconds", "0.5,2") == [0.5, 2.0]
+    assert not parse_numbers("--epochs", "")
+    assert not parse_list("")
+
+
+@pytest.mark.parametrize("text", ["1,b", "1.5", "-1", "1 2"])
+def test_wrong_numbers(text: str) -> None:
+    with pytest.raises(InvalidSettings, match="--epochs"):
+        parse_numbers("--epochs", text)
+
+
+@pytest.mark.parametrize("text", ["1,b", "1 2"])
+def test_wrong_decimals(text: str) -> None:
+    with pytest.raises(InvalidSettings, match="--seconds"):
+        parse_decimals("--seconds", text)
 
 
 def _refused(parse: Callable[[str], object], text: str) -> None:
