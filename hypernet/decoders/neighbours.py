@@ -13,7 +13,7 @@ Integers = NDArray[np.int64]
 
 
 def from_neighbours(values_CHW: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Differences of values to what is expected, int32; those must be below 2**29."""
+    """Differences of values, at most 2**29 in size, to what is expected; int32."""
     values = values_CHW.astype(np.int64)
     expected = np.zeros_like(values)
     expected[:, 0, 1:] = values[:, 0, :-1]
