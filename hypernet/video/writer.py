@@ -63,7 +63,8 @@ _H264 = _Codec(
     pixel_format="yuv420p",
     odd_pixel_format="yuv444p",
     rgb=False,
-    options={"crf": "12", "preset": "faster", "bf": "0"},
+    # With a thread for its lookahead, x264's bytes depend on how busy the machine is.
+    options={"crf": "12", "preset": "faster", "bf": "0", "x264-params": "sync-lookahead=0"},
 )
 _FFV1 = _Codec(
     container="matroska",
