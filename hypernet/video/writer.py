@@ -63,8 +63,7 @@ _H264 = _Codec(
     pixel_format="yuv420p",
     odd_pixel_format="yuv444p",
     rgb=False,
-    # With a thread for its lookahead, x264's bytes depend on how busy the machine is.
-    options={"crf": "12", "preset": "faster", "bf": "0", "x264-params": "sync-lookahead=0"},
+    options={"crf": "12", "preset": "faster", "bf": "0"},
 )
 _FFV1 = _Codec(
     container="matroska",
