@@ -62,15 +62,18 @@ def clip_phase(times_N: Tensor) -> Tensor:
     return 2 * times_N / (CLIP_FRAMES - 1) - 1
 
 
-def frame_fields(motion_B4hw: Tensor, times_N: Tensor, height: int, width: int) -> Tensor:
-    """How far each frame has moved since the middle of the clip: ``(B, N, 2, height, width)``."""
-    evenly, bent = (
-        dense_field(motion_B4hw.flatten(0, 1)[:, None], height, width)
-        .view(-1, 2, 1, 2, height, width)
-        .unbind(1)
-    )
+def frame_fields(
+    motion_B4hw: Tensor, times_N: Tensor, height: int, width: int, cell: int = MOTION_CELL
+) -> Tensor:
+    """How far each frame has moved since the middle of the clip: ``(B, N, 2, height, width)``.
+
+    A smaller ``cell`` gives the fields of smaller pictures, as in ``dense_field``.
+    """
+    evenly, bent = motion_B4hw[:, None, :2], motion_B4hw[:, None, 2:]
     phase = clip_phase(times_N).view(-1, 1, 1, 1)
-    return phase * evenly + phase.square() * bent
+    by_time = phase * evenly + phase.square() * bent
+    fields = dense_field(by_time.flatten(0, 1), height, width, cell)
+    return torch.unflatten(fields, 0, by_time.shape[:2])
 
 
 def planes_of(rgb_BCHW: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernet.decoders.warp import MOTION_CELL, dense_field, sample
+from hypernet.decoders.warp import MOTION_CELL, moved_points, sample_at
 
 SQUARE = MOTION_CELL // 2
 """Half-size pixels along each side of the squares that have one displacement."""
@@ -70,17 +70,20 @@ class Alignment:
     basis: Tensor
     target: Tensor | None = None
 
-    def left_over(self, motion_BChw: Tensor, shrink: int = 0) -> Tensor:
-        """Difference to the target after moving, ``(B, T, H, W)``; motion in pixels as they are."""
-        height, width = self.pictures.shape[-2:]
-        # Fields count full-size pixels, those of a square stay what they are.
-        parts = torch.unflatten(motion_BChw, 1, (-1, 2)).flatten(0, 1) * (2 << shrink)
-        fields = dense_field(parts, height, width, SQUARE >> shrink)
-        fields = torch.unflatten(fields, 0, (len(motion_BChw), -1))
-        fields = torch.einsum("kt,bkcyx->btcyx", self.basis, fields)
-        moved = sample(self.pictures.flatten(0, 1)[:, None], fields.flatten(0, 1))
-        moved = moved.view(self.pictures.shape)
-        return moved - (moved.mean(1, keepdim=True) if self.target is None else self.target)
+    def moved(self, motion_BChw: Tensor, shrink: int = 0) -> tuple[Tensor, Tensor]:
+        """Moved pictures and what they should look like, both ``(B, T, H, W)``.
+
+        Args:
+            motion_BChw: in pixels of the pictures.
+            shrink: how many times they have been halved since they had half the frame's size.
+        """
+        # Points count full-size pixels, those of a square stay what they are.
+        parts = torch.unflatten(motion_BChw, 1, (-1, 2)) * (2 << shrink)
+        by_time = torch.einsum("kt,bkcyx->btcyx", self.basis, parts).flatten(0, 1)
+        points = moved_points(by_time, *self.pictures.shape[-2:], SQUARE >> shrink)
+        moved = sample_at(self.pictures.flatten(0, 1)[:, None], points).view(self.pictures.shape)
+        target = moved.mean(1, keepdim=True) if self.target is None else self.target
+        return moved, target.expand_as(moved)
 
     def shrunk(self, shrink: int) -> Alignment:
         """The same at ``1 / 2 ** shrink`` of the size; a copy that gradients may use."""
@@ -138,8 +141,8 @@ def _descended_at(level: _Level, alignment: Alignment, start_BChw: Tensor, steps
         for step in range(steps):
             share = step / max(1, steps - 1)
             optimizer.param_groups[0]["lr"] = level.rate * (level.last_rate / level.rate) ** share
-            left = small.left_over(motion, level.shrink)
-            loss = (left.square() + _SOFTNESS**2).sqrt().mean()
+            moved, target = small.moved(motion, level.shrink)
+            loss = F.smooth_l1_loss(moved, target, beta=_SOFTNESS)
             loss = loss + _roughness(motion, level.shrink) / small.pictures[:, 0].numel()
             optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -162,5 +165,6 @@ def _shrunk(pictures_BTHW: Tensor, shrink: int) -> Tensor:
 
 
 def _error_of_squares(alignment: Alignment, motion_BChw: Tensor) -> Tensor:
-    error = alignment.left_over(motion_BChw).abs().mean(1, keepdim=True)
+    moved, target = alignment.moved(motion_BChw)
+    error = (moved - target).abs_().mean(1, keepdim=True)
     return smooth(F.avg_pool2d(error, SQUARE, ceil_mode=True))

@@ -27,7 +27,7 @@ from hypernet.decoders.tubelet_layers import (
     frame_fields,
     planes_of,
 )
-from hypernet.decoders.warp import halved, inverse_field, sample
+from hypernet.decoders.warp import MOTION_CELL, enlarged, inverse_field, sample
 from hypernet.errors import InvalidSettings
 from hypernet.predictor.initial_kernels import initial_base
 from hypernet.predictor.motion import MOTION_STEPS, clip_motion, reference_gate, reference_motion
@@ -44,6 +44,8 @@ GATE_STEP_INDEX = 176
 TILES_STEP_INDEX = 152
 DEPTH_STEPS = (-3, 0, 3)
 _SMALLEST = 1e-6
+_COARSE = 4
+"""Pixels along each side of the squares that the way back is sought for."""
 MIDDLE_STEP = 176
 MIDDLE_WEIGHT = 20.0
 """Weight of the squared error against one bit per pixel, at the middle step of the grid."""
@@ -216,14 +218,26 @@ def _lined_up(luma: Tensor, chroma: Tensor, motion: Tensor, times: int) -> tuple
     chroma = torch.unflatten(chroma, 0, (batch, times))
     if not motion.any():
         return luma, chroma
+    way_back = _way_back(motion, times, *luma.shape[-2:])
     moved_luma, moved_chroma = torch.empty_like(luma), torch.empty_like(chroma)
     # One frame after the other: fields of all frames would take most of the memory.
     for number in range(times):
-        moment = torch.tensor([float(number)], device=luma.device)
-        field = inverse_field(-frame_fields(motion, moment, *luma.shape[-2:])[:, 0])
+        field = enlarged(way_back[:, number], _COARSE)
         moved_luma[:, number] = sample(luma[:, number], field, "bicubic")
-        moved_chroma[:, number] = sample(chroma[:, number], halved(field), "bicubic")
+        half_field = enlarged(way_back[:, number], _COARSE // 2)
+        moved_chroma[:, number] = sample(chroma[:, number], half_field, "bicubic")
     return moved_luma, moved_chroma
+
+
+def _way_back(motion_B4hw: Tensor, times: int, height: int, width: int) -> Tensor:
+    """From the middle of the clip to each frame, for pictures of a quarter: ``(B, T, 2, ...)``.
+
+    Fields are smooth: finding the way back at every pixel gains nothing.
+    """
+    moments = torch.arange(times, device=motion_B4hw.device)
+    size = (height // _COARSE, width // _COARSE)
+    fields = frame_fields(motion_B4hw, moments, *size, MOTION_CELL // _COARSE)
+    return torch.unflatten(inverse_field(-fields.flatten(0, 1)), 0, fields.shape[:2])
 
 
 def _each_frame(
