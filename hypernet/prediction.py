@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,6 +106,15 @@ class _Share:
     clips_left: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Coding:
+    """The clips of a segment at one quality; those that are not coded yet have no symbols."""
+
+    quality: int
+    clips: list[ClipSymbols]
+    renderer: Renderer
+
+
 @dataclass(kw_only=True, slots=True, eq=False)
 class _SegmentWork:
     """One segment, encoded at one quality after the other."""
@@ -124,16 +136,17 @@ class _SegmentWork:
 
     def encode(self, quality: int, steps: int) -> Trial:
         """All clips at one quality, with at most so many gradient steps."""
-        clips = [ClipSymbols(num_frames=len(part), step_indices=()) for part in self.parts]
         before = self.steps_spent
         at_once = 1 if steps else self._clips_at_once()
+        clips = [ClipSymbols(num_frames=len(part), step_indices=()) for part in self.parts]
         renderer = Renderer(self.decoders, clips, keep=2 * at_once)
+        coding = _Coding(quality=quality, clips=clips, renderer=renderer)
         order = self.predictor.coding_order(len(clips))
         squared: list[Tensor] = []
         if at_once > 1:
-            encoded = self._at_once(clips, renderer, order, quality, at_once)
+            encoded = self._at_once(coding, order, at_once)
         else:
-            encoded = self._in_turn(clips, renderer, order, quality, steps)
+            encoded = self._in_turn(coding, order, steps)
         for number, errors in enumerate(encoded):
             squared += errors
             self._report(number + 1, squared)
@@ -149,74 +162,69 @@ class _SegmentWork:
         return max(1, min(torch.get_num_threads(), PIXELS_AT_ONCE // (height * width)))
 
     def _in_turn(
-        self,
-        clips: list[ClipSymbols],
-        renderer: Renderer,
-        order: Sequence[Step],
-        quality: int,
-        steps: int,
+        self, coding: _Coding, order: Sequence[Step], steps: int
     ) -> Iterator[list[Tensor]]:
         before = self.steps_spent
         for number, step in enumerate(order):
             self._check_stop()
-            left = steps - (self.steps_spent - before)
-            share = _Share(steps=-(-left // (len(clips) - number)), clips_left=len(clips) - number)
-            clips[step.clip] = self._encode_clip(clips, renderer, step, quality, share)
-            yield self._errors(renderer, step.clip)
+            left, clips_left = steps - (self.steps_spent - before), len(order) - number
+            share = _Share(steps=-(-left // clips_left), clips_left=clips_left)
+            self._code(coding, step, self._analysed(step), share)
+            yield self._errors(coding, step.clip)
 
     def _at_once(
-        self,
-        clips: list[ClipSymbols],
-        renderer: Renderer,
-        order: Sequence[Step],
-        quality: int,
-        number: int,
+        self, coding: _Coding, order: Sequence[Step], number: int
     ) -> Iterator[list[Tensor]]:
-        """Without gradient steps. Clips begin in order, so no wait for a reference is endless."""
-        done: dict[int, Future[list[Tensor]]] = {}
+        """Without gradient steps.
 
-        def encode(step: Step) -> list[Tensor]:
+        Clips are analysed ahead, as most of the work needs no reference. Work begins in order, so
+        no wait is endless and few analyses are held.
+        """
+        analysed: dict[int, Future[Any]] = {}
+        coded: dict[int, Future[list[Tensor]]] = {}
+
+        def code(step: Step) -> list[Tensor]:
             if step.reference is not None:
-                done[step.reference].result()
-            share = _Share(steps=0, clips_left=1)
-            clips[step.clip] = self._encode_clip(clips, renderer, step, quality, share)
-            return self._errors(renderer, step.clip)
+                coded[step.reference].result()
+            clip = analysed.pop(step.clip).result()
+            self._code(coding, step, clip, _Share(steps=0, clips_left=1))
+            return self._errors(coding, step.clip)
 
+        order = sorted(order, key=attrgetter("depth"))
+        ahead = iter(order)
         with one_thread_each(number) as pool:
-            for step in order:
-                done[step.clip] = pool.submit(encode, step)
+            for turn in range(1 - number, len(order)):
+                for step in islice(ahead, 1):
+                    analysed[step.clip] = pool.submit(self._analysed, step)
+                if turn >= 0:
+                    coded[order[turn].clip] = pool.submit(code, order[turn])
             for step in order:
                 self._check_stop()
-                yield done[step.clip].result()
+                yield coded[step.clip].result()
 
-    def _errors(self, renderer: Renderer, clip: int) -> list[Tensor]:
+    def _errors(self, coding: _Coding, clip: int) -> list[Tensor]:
         """Squared errors of a clip's frames, where somebody wants to know them."""
         if self.settings.target_psnr_db is None:
             return []
-        return _squared_errors(renderer.rendered(clip), self.parts[clip])
+        return _squared_errors(coding.renderer.rendered(clip), self.parts[clip])
 
-    def _encode_clip(
-        self,
-        clips: Sequence[ClipSymbols],
-        renderer: Renderer,
-        step: Step,
-        quality: int,
-        share: _Share,
-    ) -> ClipSymbols:
+    def _analysed(self, step: Step) -> Any:
+        with memory_of(self.decoders.device):
+            return self.predictor.analyse(self.parts[step.clip], self.settings.motion_steps)
+
+    def _code(self, coding: _Coding, step: Step, analysed: Any, share: _Share) -> None:
         frames, near = self.parts[step.clip], None
         if step.reference is not None and self.decoders.decoder_of(1).departs_from_reference:
             _, offset = nearest_frame(step, len(self.parts[step.reference]))
-            grid = clips[step.reference].symbols["grid"]
-            near = NearClip(picture=renderer.nearest(step), offset=offset, grid=grid)
+            grid = coding.clips[step.reference].symbols["grid"]
+            near = NearClip(picture=coding.renderer.nearest(step), offset=offset, grid=grid)
         with memory_of(self.decoders.device):
-            predicted = self.predictor.predict(
-                frames, quality, near, step.depth, self.settings.motion_steps
-            )
+            predicted = self.predictor.predict_analysed(analysed, coding.quality, near, step.depth)
         if share.steps:
             context = ClipContext(frames_TCHW=frames, near=near)
             predicted = self._refined(predicted, context, share)
         names = [spec.name for spec in self.decoders.specs_of(len(frames))]
-        return ClipSymbols(
+        coding.clips[step.clip] = ClipSymbols(
             num_frames=len(frames),
             reference=step.reference,
             step_indices=tuple(predicted.step_indices[name] for name in names),

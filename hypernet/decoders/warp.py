@@ -93,7 +93,7 @@ def _own_place(height: int) -> Tensor:
 
 @functools.lru_cache(maxsize=32)
 def _across(width: int, squares: int, cell: int) -> Tensor:
-    """From squares to the pixels of a row, then each pixel's own place: ``(squares + 2, width)``."""
+    """From squares to pixels of a row, then each pixel's own place: ``(squares + 2, width)``."""
     with torch.inference_mode(mode=False):
         x = (torch.arange(width) + 0.5) * (2 / width) - 1
         own = torch.stack((x, torch.ones(width)))

@@ -80,7 +80,8 @@ class Alignment:
         # Points count full-size pixels, those of a square stay what they are.
         parts = torch.unflatten(motion_BChw, 1, (-1, 2)) * (2 << shrink)
         by_time = torch.einsum("kt,bkcyx->btcyx", self.basis, parts).flatten(0, 1)
-        points = moved_points(by_time, *self.pictures.shape[-2:], SQUARE >> shrink)
+        height, width = self.pictures.shape[-2:]
+        points = moved_points(by_time, height, width, SQUARE >> shrink)
         moved = sample_at(self.pictures.flatten(0, 1)[:, None], points).view(self.pictures.shape)
         target = moved.mean(1, keepdim=True) if self.target is None else self.target
         return moved, target.expand_as(moved)

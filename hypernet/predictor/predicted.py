@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from hypernet.bitstream.steps import step_size
 from hypernet.decoders.coding_order import Step
 from hypernet.decoders.decode_file import DecodeFile
 from hypernet.errors import UnreadableInput
+from hypernet.predictor.motion import MOTION_STEPS
 
 MAX_BYTES = 16 << 20
 
@@ -55,14 +57,29 @@ class NearClip:
     grid: NDArray[np.int32]
 
 
-class ClipPredictor(Protocol):
+class ClipPredictor(ABC):
     """A trained hypernetwork together with the decode file that its streams name."""
 
     decode_file: DecodeFile
 
+    @abstractmethod
     def coding_order(self, num_clips: int) -> Sequence[Step]:
         """In which order the clips of a segment are coded, and against which."""
-        ...
+
+    @abstractmethod
+    def analyse(self, frames_TCHW: Tensor, motion_steps: int = MOTION_STEPS) -> Any:
+        """What can be known of a clip before those that it departs from are coded.
+
+        Args:
+            frames_TCHW: 1 to 8 RGB frames, uint8, or float in [0, 1]; any size.
+            motion_steps: gradient steps for the motion, where the decoder has one.
+        """
+
+    @abstractmethod
+    def predict_analysed(
+        self, analysed: Any, quality: int, near: NearClip | None = None, depth: int = 0
+    ) -> PredictedClip:
+        """Weights of a clip that was analysed, see ``predict``."""
 
     def predict(
         self,
@@ -70,7 +87,7 @@ class ClipPredictor(Protocol):
         quality: int,
         near: NearClip | None = None,
         depth: int = 0,
-        motion_steps: int = 0,
+        motion_steps: int = MOTION_STEPS,
     ) -> PredictedClip:
         """Weights of one clip.
 
@@ -84,7 +101,8 @@ class ClipPredictor(Protocol):
         Raises:
             InvalidSettings: quality out of range.
         """
-        ...
+        analysed = self.analyse(frames_TCHW, motion_steps)
+        return self.predict_analysed(analysed, quality, near, depth)
 
 
 def check_size(data: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -19,17 +19,22 @@ from hypernet.decoders.tubelet import TubeletConfig
 from hypernet.decoders.tubelet_layers import whole_cells
 from hypernet.errors import InvalidSettings, UnreadableInput
 from hypernet.predictor import tile_predictor
+from hypernet.predictor.analysis import MOTION_STEP_INDEX, AnalysedClip, Reference, analyse
 from hypernet.predictor.motion import MOTION_STEPS
-from hypernet.predictor.predicted import NearClip, PredictedClip, check_size, load_exactly
+from hypernet.predictor.predicted import (
+    ClipPredictor,
+    NearClip,
+    PredictedClip,
+    check_size,
+    load_exactly,
+)
 from hypernet.predictor.tile_predictor import TilePredictor, unpack_tile_predictor
 from hypernet.predictor.transformer import TransformerConfig
 from hypernet.predictor.weight_predictor import (
     GATE_STEP_INDEX,
-    MOTION_STEP_INDEX,
     TILES_STEP_INDEX,
     ModelConfig,
     PredictedWeights,
-    Reference,
     WeightPredictor,
     channels_last,
     unit_price,
@@ -44,7 +49,15 @@ PATIENCE = 2.0
 """How much more an error counts in rounding than in training, where values are noisy."""
 
 
-class Predictor:
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Analysed:
+    """A clip of eight frames, and how many of them are not repeated."""
+
+    clip: AnalysedClip
+    num_frames: int
+
+
+class Predictor(ClipPredictor):
     """The hypernetwork of a predictor file together with the decode file it was trained with.
 
     Args:
@@ -60,34 +73,22 @@ class Predictor:
         """The key clip in the middle; no clip needs more than two others."""
         return coding_order(num_clips)
 
-    def predict(
-        self,
-        frames_TCHW: Tensor,
-        quality: int,
-        near: NearClip | None = None,
-        depth: int = 0,
-        motion_steps: int = MOTION_STEPS,
-    ) -> PredictedClip:
-        """Weights of one clip.
-
-        Args:
-            frames_TCHW: 1 to 8 RGB frames, uint8, or float in [0, 1]; any size. Missing frames
-                repeat the last, missing rows and columns the border.
-            quality: 1 (fewest bits) to 100.
-            near: the clip that this one departs from, None for a key clip.
-            depth: how many clips this one needs.
-            motion_steps: gradient steps for the motion.
-
-        Raises:
-            InvalidSettings: quality out of range.
-        """
-        step_index = self._model.config.quality_step(quality, depth)
+    def analyse(self, frames_TCHW: Tensor, motion_steps: int = MOTION_STEPS) -> _Analysed:
+        """See ``ClipPredictor``: missing frames repeat the last, rows and columns the border."""
         clip = _whole_clip(frames_TCHW.to(self._device))[None]
+        with torch.inference_mode():
+            return _Analysed(clip=analyse(clip, motion_steps), num_frames=len(frames_TCHW))
+
+    def predict_analysed(
+        self, analysed: _Analysed, quality: int, near: NearClip | None = None, depth: int = 0
+    ) -> PredictedClip:
+        """See ``ClipPredictor``."""
+        step_index = self._model.config.quality_step(quality, depth)
         index = torch.tensor([step_index], device=self._device)
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16):
-            weights = self._model(clip, index, self._reference(near), motion_steps)
+            weights = self._model.weights(analysed.clip, index, self._reference(near))
         with torch.inference_mode():
-            grid = self._rounded(weights, step_index, near, CLIP_FRAMES / len(frames_TCHW))
+            grid = self._rounded(weights, step_index, near, CLIP_FRAMES / analysed.num_frames)
         return _to_clip(weights, grid, step_index)
 
     def to(self, device: torch.device) -> Predictor:

@@ -19,7 +19,14 @@ from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoders.tiling import cut_tiles
 from hypernet.errors import InvalidSettings, UnreadableInput
 from hypernet.predictor.factor_predictor import FactorModelConfig, FactorPredictor
-from hypernet.predictor.predicted import NearClip, PredictedClip, check_size, load_exactly
+from hypernet.predictor.motion import MOTION_STEPS
+from hypernet.predictor.predicted import (
+    ClipPredictor,
+    NearClip,
+    PredictedClip,
+    check_size,
+    load_exactly,
+)
 from hypernet.predictor.transformer import TransformerConfig
 
 FORMAT = "hyponet-predictor-1"
@@ -30,7 +37,7 @@ TILES_AT_ONCE = 16
 _DECODE_SIDE = "kernels."
 
 
-class TilePredictor:
+class TilePredictor(ClipPredictor):
     """The hypernetwork of a predictor file together with the decode file it was trained with.
 
     Args:
@@ -51,18 +58,21 @@ class TilePredictor:
         """NeRV-Enc codes every clip alone, TeCoNeRV each against the one before."""
         return all_keys(num_clips) if self._config.whole_frame else each_after_another(num_clips)
 
-    def predict(
+    def analyse(self, frames_TCHW: Tensor, motion_steps: int = MOTION_STEPS) -> Tensor:  # noqa: ARG002
+        """The frames themselves: the motion is in the weights."""
+        return frames_TCHW
+
+    def predict_analysed(
         self,
-        frames_TCHW: Tensor,
+        analysed: Tensor,
         quality: int,
         near: NearClip | None = None,  # noqa: ARG002 - nothing departs from another clip
         depth: int = 0,  # noqa: ARG002 - one grid of symbols for the whole segment
-        motion_steps: int = 0,  # noqa: ARG002 - the motion is in the weights
     ) -> PredictedClip:
         """Weights of one clip, see ``ClipPredictor``; only frames and quality matter."""
         steps = self._steps(quality)
         with torch.inference_mode():
-            factors = self._factors(frames_TCHW)
+            factors = self._factors(analysed)
         symbols = {
             factor_name(number): torch.round(value / step_size(steps[number])).permute(1, 2, 0)
             for number, value in factors.items()

@@ -17,10 +17,10 @@ from hypernet.decoders.integer_prior import (
 )
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoders.tubelet_layers import render_clips
+from hypernet.predictor.analysis import Reference
 from hypernet.predictor.weight_predictor import (
     MIDDLE_WEIGHT,
     PredictedWeights,
-    Reference,
     WeightPredictor,
     distortion_weight,
 )
