@@ -22,6 +22,7 @@ from hypernet.decoders.spectrum import (
 from hypernet.decoders.warp import (
     MOTION_CELL,
     dense_field,
+    halved,
     identity,
     quarter_points,
     sample,
@@ -81,7 +82,7 @@ def planes_of(rgb_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     # A product, because a 1x1 convolution of three channels unfolds its input first.
     colours = torch.matmul(colour_matrix().to(rgb_BCHW), (rgb_BCHW - 0.5).flatten(2))
     colours = torch.unflatten(colours, 2, rgb_BCHW.shape[-2:])
-    return colours[:, :1], F.avg_pool2d(colours[:, 1:], 2)
+    return colours[:, :1], halved(colours[:, 1:])
 
 
 def departure_point(weights: ClipWeights) -> tuple[Tensor, Tensor] | None:

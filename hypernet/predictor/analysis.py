@@ -1,8 +1,8 @@
-"""What a cosine transform shows of a clip: lined up along its motion, less what it departs from."""
+"""What a cosine transform shows of a clip lined up along its motion, less what it departs from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from hypernet.decoders.spectrum import (
     CHROMA_CELL,
     CLIP_FRAMES,
     GRID_CELL,
+    Spectrum,
     cosines,
     spatial_cosines,
     spectrum,
@@ -23,13 +24,16 @@ from hypernet.decoders.tubelet_layers import (
     departure_point,
     frame_fields,
     planes_of,
+    whole_cells,
 )
-from hypernet.decoders.warp import MOTION_CELL, enlarged, inverse_field, sample
+from hypernet.decoders.warp import MOTION_CELL, enlarged, halved, inverse_field, sample
 from hypernet.predictor.motion import clip_motion, reference_gate, reference_motion
 
 MOTION_STEP_INDEX = 160
 _COARSE = 4
 """Pixels along each side of the squares that the way back is sought for."""
+_ROWS_AT_ONCE = 4
+"""Rows of cells."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,139 +51,151 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnalysedClip:
-    """Clips lined up along their motion.
+    """Clips lined up along their motion: each frame moved to the middle of the clip.
 
     Attributes:
         motion: ``(B, 4, h, w)`` symbols.
-        luma: ``(B, 8, 1, H, W)``, each frame moved to the middle of the clip.
-        chroma: ``(B, 8, 2, H/2, W/2)``.
+        mean: ``(B, 1, H, W)``, average luma.
+        spectra: ``(B, channels, rows, cols)``, cosine spectrum of the channels that are sent.
         motion_steps: gradient steps that the motion took, and that against a reference takes.
     """
 
     motion: Tensor
-    luma: Tensor
-    chroma: Tensor
+    mean: Tensor
+    spectra: Tensor
     motion_steps: int
 
 
 @torch.no_grad()
-def analyse(frames_BTCHW: Tensor, motion_steps: int) -> AnalysedClip:
+def analyse(frames_BTCHW: Tensor, motion_steps: int, channels: int) -> AnalysedClip:
     """What can be known of clips before their references are coded.
 
     Args:
-        frames_BTCHW: float in [0, 1], height and width multiples of 16.
+        frames_BTCHW: 1 to 8 RGB frames, uint8, or float in [0, 1]; any size. Missing frames repeat
+            the last, missing rows and columns of cells the border.
         motion_steps: gradient steps for the motion.
+        channels: that are sent.
     """
     with torch.autocast(frames_BTCHW.device.type, enabled=False):
-        batch, times = frames_BTCHW.shape[:2]
-        luma, chroma = _each_frame(planes_of, frames_BTCHW.flatten(0, 1))
-        small = F.avg_pool2d(luma, 2)
-        small = small.view(batch, times, *small.shape[-2:])
-        motion = _to_symbols(clip_motion(small, motion_steps))
-        luma, chroma = _lined_up(luma, chroma, motion * step_size(MOTION_STEP_INDEX), times)
-        return AnalysedClip(motion=motion, luma=luma, chroma=chroma, motion_steps=motion_steps)
+        luma, chroma = _planes(frames_BTCHW)
+        motion = _to_symbols(clip_motion(halved(luma[:, :, 0]), motion_steps))
+        _line_up(luma, chroma, motion * step_size(MOTION_STEP_INDEX))
+        return AnalysedClip(
+            motion=motion,
+            mean=luma.mean(1),
+            spectra=_spectra(luma, chroma, channels),
+            motion_steps=motion_steps,
+        )
 
 
 @torch.no_grad()
-def departure(
-    clip: AnalysedClip, reference: Reference | None, channels: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Motion symbols ``(B, 6, h, w)``, gate, and the cosine spectrum of what is not known yet."""
-    rows, columns = (side // GRID_CELL for side in clip.luma.shape[-2:])
-    gate = clip.luma.new_zeros(len(clip.luma), 1, rows, columns)
+def departure(clip: AnalysedClip, reference: Reference | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Motion symbols ``(B, 6, h, w)``, gate, and the spectrum less that of the moved reference."""
+    gate = torch.zeros_like(clip.spectra[:, :1])
     if reference is None:
         motion = torch.cat((clip.motion, torch.zeros_like(clip.motion[:, :2])), 1)
-        return motion, gate, _spectra(clip.luma, clip.chroma, channels)
+        return motion, gate, clip.spectra
     motion = torch.cat((clip.motion, _onward(clip, reference)), 1)
-    luma, chroma, gate = _less_reference(clip, reference, motion, gate)
-    return motion, gate, _spectra(luma, chroma, channels)
+    empty = motion.new_zeros(len(motion), 1, 1, 1)
+    pixels = motion * step_size(MOTION_STEP_INDEX)
+    start = departure_point(
+        ClipWeights(motion=pixels, gate=gate, tiles=empty, grid=empty, reference=reference.picture)
+    )
+    if start is None:
+        raise ValueError("a departure needs a reference")
+    gate = reference_gate(clip.mean, start[0])
+    return motion, gate, clip.spectra - (1 - gate) * _still_spectra(*start, clip.spectra.shape[1])
 
 
-def _lined_up(luma: Tensor, chroma: Tensor, motion: Tensor, times: int) -> tuple[Tensor, Tensor]:
-    """Planes ``(B, T, ...)`` of each frame moved to the middle of the clip."""
-    batch = motion.shape[0]
-    luma = torch.unflatten(luma, 0, (batch, times))
-    chroma = torch.unflatten(chroma, 0, (batch, times))
+def _planes(frames_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Planes ``(B, 8, ...)`` of whole cells."""
+    # One frame after the other: what lies between fits into a cache, and into little memory.
+    batch, given = frames_BTCHW.shape[:2]
+    height, width = (side + -side % GRID_CELL for side in frames_BTCHW.shape[-2:])
+    luma = torch.empty(batch, CLIP_FRAMES, 1, height, width, device=frames_BTCHW.device)
+    chroma = luma.new_empty(batch, CLIP_FRAMES, 2, height // 2, width // 2)
+    for number in range(CLIP_FRAMES):
+        frame = _whole_frame(frames_BTCHW[:, min(number, given - 1)])
+        luma[:, number], chroma[:, number] = planes_of(frame)
+    return luma, chroma
+
+
+def _whole_frame(frame_BCHW: Tensor) -> Tensor:
+    frame = frame_BCHW.contiguous()
+    return whole_cells(frame.float().div_(255) if frame.dtype == torch.uint8 else frame)
+
+
+def _line_up(luma: Tensor, chroma: Tensor, motion: Tensor) -> None:
+    """Move each frame of the planes to the middle of the clip, in place."""
     if not motion.any():
-        return luma, chroma
-    way_back = _way_back(motion, times, *luma.shape[-2:])
-    moved_luma, moved_chroma = torch.empty_like(luma), torch.empty_like(chroma)
-    # One frame after the other: fields of all frames would take most of the memory.
-    for number in range(times):
+        return
+    way_back = _way_back(motion, *luma.shape[-2:])
+    for number in range(CLIP_FRAMES):
         field = enlarged(way_back[:, number], _COARSE)
-        moved_luma[:, number] = sample(luma[:, number], field, "bicubic")
+        luma[:, number] = sample(luma[:, number], field, "bicubic")
         half_field = enlarged(way_back[:, number], _COARSE // 2)
-        moved_chroma[:, number] = sample(chroma[:, number], half_field, "bicubic")
-    return moved_luma, moved_chroma
+        chroma[:, number] = sample(chroma[:, number], half_field, "bicubic")
 
 
-def _way_back(motion_B4hw: Tensor, times: int, height: int, width: int) -> Tensor:
+def _way_back(motion_B4hw: Tensor, height: int, width: int) -> Tensor:
     """From the middle of the clip to each frame, for pictures of a quarter: ``(B, T, 2, ...)``.
 
     Fields are smooth: finding the way back at every pixel gains nothing.
     """
-    moments = torch.arange(times, device=motion_B4hw.device)
+    moments = torch.arange(CLIP_FRAMES, device=motion_B4hw.device)
     size = (height // _COARSE, width // _COARSE)
     fields = frame_fields(motion_B4hw, moments, *size, MOTION_CELL // _COARSE)
     return torch.unflatten(inverse_field(-fields.flatten(0, 1)), 0, fields.shape[:2])
 
 
-def _each_frame(
-    function: Callable[[Tensor], tuple[Tensor, Tensor]], frames_NCHW: Tensor
-) -> tuple[Tensor, Tensor]:
-    """A function of many frames, one after the other, which keeps what lies between small."""
-    first, second = zip(*map(function, torch.split(frames_NCHW, 1)), strict=True)
-    return torch.cat(first), torch.cat(second)
-
-
 def _onward(clip: AnalysedClip, reference: Reference) -> Tensor:
     """Symbols of the motion against the reference."""
-    small = torch.unflatten(F.avg_pool2d(clip.luma.flatten(0, 1), 2), 0, clip.luma.shape[:2])
-    picture = F.avg_pool2d(planes_of(reference.picture)[0], 2)[:, 0]
+    picture = halved(planes_of(reference.picture)[0])
     pixels = clip.motion * step_size(MOTION_STEP_INDEX)
     return _to_symbols(
-        reference_motion(picture, small[:, :, 0], pixels, reference.offset, clip.motion_steps)
+        reference_motion(picture, halved(clip.mean), pixels, reference.offset, clip.motion_steps)
     )
-
-
-def _less_reference(
-    clip: AnalysedClip, reference: Reference, motion: Tensor, gate: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Planes less the moved reference, where the gate lets it through; and that gate."""
-    empty = motion.new_zeros(motion.shape[0], 1, 1, 1)
-    weights = ClipWeights(
-        motion=motion * step_size(MOTION_STEP_INDEX),
-        gate=gate,
-        tiles=empty,
-        grid=empty,
-        reference=reference.picture,
-    )
-    start = departure_point(weights)
-    if start is None:
-        raise ValueError("a departure needs a reference")
-    gate = reference_gate(clip.luma.mean(1), start[0])
-    through = 1 - gate
-    moved_luma = start[0] * through.repeat_interleave(GRID_CELL, 2).repeat_interleave(GRID_CELL, 3)
-    through = through.repeat_interleave(CHROMA_CELL, 2).repeat_interleave(CHROMA_CELL, 3)
-    moved_chroma = start[1] * through
-    return clip.luma - moved_luma[:, None], clip.chroma - moved_chroma[:, None], gate
 
 
 def _spectra(luma_BTCHW: Tensor, chroma_BTCHW: Tensor, channels: int) -> Tensor:
     """Cosine spectrum of the channels that are sent: ``(B, channels, rows, cols)``."""
     patterns = spectrum(channels)
-    batch, times = luma_BTCHW.shape[:2]
-    luma = F.pixel_unshuffle(luma_BTCHW.flatten(0, 1), GRID_CELL)
-    rows, columns = luma.shape[-2:]
+    rows, columns = (side // GRID_CELL for side in luma_BTCHW.shape[-2:])
+    waves = cosines(CLIP_FRAMES).to(luma_BTCHW)
+    spectra = luma_BTCHW.new_empty(len(luma_BTCHW), channels, rows, columns)
+    # A few rows after the other: all patterns of a frame would take most of the memory.
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        some = slice(start, start + _ROWS_AT_ONCE)
+        luma = luma_BTCHW[..., some.start * GRID_CELL : some.stop * GRID_CELL, :]
+        chroma = chroma_BTCHW[..., some.start * CHROMA_CELL : some.stop * CHROMA_CELL, :]
+        spatial = _spatial_spectra(luma.flatten(0, 1), chroma.flatten(0, 1), patterns)
+        dense = torch.matmul(waves, torch.unflatten(spatial, 0, (-1, CLIP_FRAMES)).flatten(2))
+        spectra[:, :, some] = patterns.gather(dense.view(*dense.shape[:2], *spatial.shape[1:]))
+    return spectra
+
+
+def _still_spectra(luma_BCHW: Tensor, chroma_BCHW: Tensor, channels: int) -> Tensor:
+    """Spectrum of clips that show one picture: what moves in time is zero."""
+    patterns = spectrum(channels)
+    spatial = _spatial_spectra(luma_BCHW, chroma_BCHW, patterns)
+    spectra = spatial.new_zeros(len(spatial), channels, *spatial.shape[2:])
+    still = (patterns.index < patterns.patterns).to(spatial.device)
+    places = patterns.index.to(spatial.device)[still]
+    spectra[:, still] = math.sqrt(CLIP_FRAMES) * spatial[:, places]
+    return spectra
+
+
+def _spatial_spectra(luma_NCHW: Tensor, chroma_NCHW: Tensor, patterns: Spectrum) -> Tensor:
+    """``(N, patterns, rows, cols)``."""
+    luma = F.pixel_unshuffle(luma_NCHW, GRID_CELL)
     kernel = spatial_cosines(patterns.luma_frequencies, GRID_CELL).to(luma)
-    luma = torch.matmul(kernel, luma.flatten(2))
-    chroma = F.pixel_unshuffle(chroma_BTCHW.flatten(0, 2)[:, None], CHROMA_CELL)
-    kernel = spatial_cosines(patterns.chroma_frequencies, CHROMA_CELL).to(luma)
+    luma_spectra = torch.matmul(kernel, luma.flatten(2))
+    chroma = F.pixel_unshuffle(chroma_NCHW.flatten(0, 1)[:, None], CHROMA_CELL)
     # A colour difference at half size has a quarter of the samples: twice the gain is orthonormal.
-    chroma = 2 * torch.matmul(kernel, chroma.flatten(2)).reshape(batch * times, -1, rows * columns)
-    both = torch.cat((luma, chroma), 1).view(batch, times, -1)
-    waves = cosines(CLIP_FRAMES).to(luma)
-    return patterns.gather(torch.matmul(waves, both).view(batch, times, -1, rows, columns))
+    kernel = 2 * spatial_cosines(patterns.chroma_frequencies, CHROMA_CELL).to(luma)
+    chroma_spectra = torch.unflatten(torch.matmul(kernel, chroma.flatten(2)), 0, (-1, 2))
+    both = torch.cat((luma_spectra, chroma_spectra.flatten(1, 2)), 1)
+    return torch.unflatten(both, 2, luma.shape[-2:])
 
 
 def _to_symbols(motion: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hypernet.decoders.spectrum import CLIP_FRAMES, GRID_CELL
 from hypernet.decoders.tubelet_layers import clip_phase
-from hypernet.decoders.warp import field_size, sample
+from hypernet.decoders.warp import field_size, halved, sample
 from hypernet.predictor.motion_descent import SQUARE, Alignment, descended, smooth, worthwhile
 
 LEVELS = 4
@@ -45,8 +45,8 @@ def clip_motion(luma_BTHW: Tensor, descent_steps: int = MOTION_STEPS) -> Tensor:
 
 
 def reference_motion(
-    picture_BHW: Tensor,
-    luma_BTHW: Tensor,
+    picture_B1HW: Tensor,
+    target_B1HW: Tensor,
     motion_B4hw: Tensor,
     offset_B: Tensor,
     descent_steps: int = MOTION_STEPS,
@@ -54,21 +54,19 @@ def reference_motion(
     """Displacement in pixels from the middle of a clip to a reference picture: ``(B, 2, h, w)``.
 
     Args:
-        picture_BHW: luma of the reference at half size.
-        luma_BTHW: the clip, lined up along its own motion.
+        picture_B1HW: luma of the reference at half size.
+        target_B1HW: average of the clip, lined up along its own motion.
         motion_B4hw: that motion, from ``clip_motion``.
         offset_B: frames from the middle of the clip to the reference, negative if earlier.
         descent_steps: gradient steps after the least squares; more on smaller pictures.
     """
-    target = luma_BTHW.mean(1, keepdim=True)
-    picture = picture_BHW[:, None]
-    phases = torch.ones(1, device=picture.device)
-    still = _still(luma_BTHW)
+    phases = torch.ones(1, device=picture_B1HW.device)
+    still = _still(picture_B1HW)
     half_clip = (CLIP_FRAMES - 1) / 2
     # Either it stands still, or it goes on as it moves now.
     onward = motion_B4hw[:, :2] / 2 * (offset_B / half_clip)[:, None, None, None]
-    found = [_refined(picture, phases, start, target) for start in (still, onward)]
-    alignment = Alignment(pictures=picture, basis=phases[None], target=target)
+    found = [_refined(picture_B1HW, phases, start, target_B1HW) for start in (still, onward)]
+    alignment = Alignment(pictures=picture_B1HW, basis=phases[None], target=target_B1HW)
     return 2 * descended(alignment, worthwhile(alignment, [still, *found]), descent_steps)
 
 
@@ -141,9 +139,7 @@ def _moved(pictures_BTHW: Tensor, phases: Tensor, motion: Tensor, cell: int) -> 
 def _pyramid(pictures_BTHW: Tensor) -> list[Tensor]:
     levels = [pictures_BTHW]
     for _ in range(LEVELS - 1):
-        last = levels[-1]
-        even = F.pad(last, (0, last.shape[-1] % 2, 0, last.shape[-2] % 2), mode="replicate")
-        levels.append(F.avg_pool2d(even, 2))
+        levels.append(halved(levels[-1]))
     return levels
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernet.decoders.warp import MOTION_CELL, moved_points, sample_at
+from hypernet.decoders.warp import MOTION_CELL, halved, moved_points, sample_at
 
 SQUARE = MOTION_CELL // 2
 """Half-size pixels along each side of the squares that have one displacement."""
@@ -161,8 +161,9 @@ def _roughness(motion_BChw: Tensor, shrink: int) -> Tensor:
 def _shrunk(pictures_BTHW: Tensor, shrink: int) -> Tensor:
     if not shrink:
         return pictures_BTHW.clone()
-    shrunk: Tensor = F.avg_pool2d(pictures_BTHW, 1 << shrink, ceil_mode=True)
-    return shrunk
+    for _ in range(shrink):
+        pictures_BTHW = halved(pictures_BTHW)
+    return pictures_BTHW
 
 
 def _error_of_squares(alignment: Alignment, motion_BChw: Tensor) -> Tensor:

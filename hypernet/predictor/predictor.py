@@ -19,7 +19,7 @@ from hypernet.decoders.tubelet import TubeletConfig
 from hypernet.decoders.tubelet_layers import whole_cells
 from hypernet.errors import InvalidSettings, UnreadableInput
 from hypernet.predictor import tile_predictor
-from hypernet.predictor.analysis import MOTION_STEP_INDEX, AnalysedClip, Reference, analyse
+from hypernet.predictor.analysis import MOTION_STEP_INDEX, AnalysedClip, Reference
 from hypernet.predictor.motion import MOTION_STEPS
 from hypernet.predictor.predicted import (
     ClipPredictor,
@@ -74,10 +74,10 @@ class Predictor(ClipPredictor):
         return coding_order(num_clips)
 
     def analyse(self, frames_TCHW: Tensor, motion_steps: int = MOTION_STEPS) -> _Analysed:
-        """See ``ClipPredictor``: missing frames repeat the last, rows and columns the border."""
-        clip = _whole_clip(frames_TCHW.to(self._device))[None]
+        """See ``ClipPredictor``."""
         with torch.inference_mode():
-            return _Analysed(clip=analyse(clip, motion_steps), num_frames=len(frames_TCHW))
+            clip = self._model.analyse(frames_TCHW[None].to(self._device), motion_steps)
+        return _Analysed(clip=clip, num_frames=len(frames_TCHW))
 
     def predict_analysed(
         self, analysed: _Analysed, quality: int, near: NearClip | None = None, depth: int = 0
@@ -120,15 +120,6 @@ class Predictor(ClipPredictor):
     @property
     def _device(self) -> torch.device:
         return self._model.tiles_head.weight.device
-
-
-def _whole_clip(frames_TCHW: Tensor) -> Tensor:
-    """Eight frames of whole cells, float in [0, 1]; as few copies as possible, they are large."""
-    is_bytes = frames_TCHW.dtype == torch.uint8
-    frames = whole_cells(frames_TCHW.float().div_(255) if is_bytes else frames_TCHW)
-    if missing := CLIP_FRAMES - len(frames):
-        frames = torch.cat((frames, frames[-1:].expand(missing, -1, -1, -1)))
-    return frames
 
 
 def pack_predictor(model: WeightPredictor, decode_sha256: str) -> bytes:

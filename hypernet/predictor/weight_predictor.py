@@ -143,15 +143,19 @@ class WeightPredictor(nn.Module):
         reference: Reference | None = None,
         motion_steps: int = MOTION_STEPS,
     ) -> PredictedWeights:
-        """Weights of each clip: float frames in [0, 1], height and width multiples of 16."""
-        return self.weights(analyse(frames_BTCHW, motion_steps), step_index_B, reference)
+        """Weights of each clip; frames as ``analyse`` takes them."""
+        return self.weights(self.analyse(frames_BTCHW, motion_steps), step_index_B, reference)
+
+    def analyse(self, frames_BTCHW: Tensor, motion_steps: int) -> AnalysedClip:
+        """See ``analysis.analyse``."""
+        return analyse(frames_BTCHW, motion_steps, self.config.decoder.grid_channels)
 
     def weights(
         self, clip: AnalysedClip, step_index_B: Tensor, reference: Reference | None = None
     ) -> PredictedWeights:
         """Weights of clips that were analysed."""
         with torch.autocast(step_index_B.device.type, enabled=False):
-            motion, gate, spectra = departure(clip, reference, self.config.decoder.grid_channels)
+            motion, gate, spectra = departure(clip, reference)
             steps = step_sizes(step_index_B)
             values = spectra / steps
         condition = self.config.prior.step_weights(step_index_B) / STEP_GAIN
