@@ -24,8 +24,8 @@ from hypernet.decoders.warp import (
     dense_field,
     halved,
     identity,
+    moved_points,
     quarter_points,
-    sample,
     sample_at,
 )
 
@@ -33,6 +33,8 @@ TILE_CELLS = 4
 """Grid cells along each side of a tile."""
 LUMA_PLANES, CHROMA_PLANES = 16, 8
 """Luma in 4x4 and two colour differences in 2x2 pixels, per quarter-size pixel."""
+_ROWS_AT_ONCE = 4
+"""Rows of cells that are painted together."""
 KERNEL_SCALE = 1 / 16
 """Of the painting kernels, so that stored values and their updates are near one."""
 
@@ -92,14 +94,14 @@ def departure_point(weights: ClipWeights) -> tuple[Tensor, Tensor] | None:
     luma, chroma = planes_of(weights.reference)
     motion = weights.motion[:, 4:]
     height, width = luma.shape[-2:]
-    field = dense_field(motion, height, width)
-    half_field = dense_field(motion, height // 2, width // 2, MOTION_CELL // 2)
+    points = moved_points(motion, height, width)
+    half_points = moved_points(motion, height // 2, width // 2, MOTION_CELL // 2)
     gate = 1 - weights.gate.clamp(0, 1)
     open_luma = gate.repeat_interleave(GRID_CELL, 2).repeat_interleave(GRID_CELL, 3)
     open_chroma = gate.repeat_interleave(CHROMA_CELL, 2).repeat_interleave(CHROMA_CELL, 3)
     return (
-        sample(luma, field, "bicubic") * open_luma,
-        sample(chroma, half_field, "bicubic") * open_chroma,
+        sample_at(luma, points, "bicubic") * open_luma,
+        sample_at(chroma, half_points, "bicubic") * open_chroma,
     )
 
 
@@ -116,30 +118,46 @@ def painted_planes(
     they are mixed in time: the few spatial patterns of each temporal one are fewer than those of a
     frame, and frames are many.
     """
-    height, width = _picture_size(weights.grid)
+    grid, parts = weights.grid, _used_parts(weights.grid)
+    height, width = _picture_size(grid)
+    times = CLIP_FRAMES if times_B1 is None else 1
+    luma = grid.new_empty(len(grid), times, 1, height, width)
+    chroma = grid.new_empty(len(grid), times, 2, height // 2, width // 2)
+    # A few rows of cells after the other fit into a cache; for gradients they would be copied.
+    at_once = len(grid[0, 0]) if grid.requires_grad else _ROWS_AT_ONCE
+    for row in range(0, len(grid[0, 0]), at_once):
+        painted = _painted_rows(base, grid[:, :, row : row + at_once], parts, times_B1)
+        luma[..., row * GRID_CELL : (row + at_once) * GRID_CELL, :] = painted[0]
+        chroma[..., row * CHROMA_CELL : (row + at_once) * CHROMA_CELL, :] = painted[1]
+    start = departure_point(weights)
+    if start is None:
+        return luma, chroma
+    return luma.add_(start[0][:, None]), chroma.add_(start[1][:, None])
+
+
+def _painted_rows(
+    base: Mapping[str, Tensor],
+    grid_BCHW: Tensor,
+    planes_of_parts: tuple[list[SpectrumPart], ...],
+    times_B1: Tensor | None,
+) -> Planes:
     kernels = (base["luma"], base["chroma"], base["chroma"])
-    planes_of_parts = _used_parts(weights.grid)
     if times_B1 is None:
         painted = [
-            _all_painted(kernel, weights.grid, parts, base["time"])
+            _all_painted(kernel, grid_BCHW, parts, base["time"])
             for kernel, parts in zip(kernels, planes_of_parts, strict=True)
         ]
     else:
         mix_BK = torch.matmul(_share_of_frames(times_B1[:, 0]), base["time"])
         painted = [
-            _one_painted(kernel, weights.grid, parts, mix_BK)
+            _one_painted(kernel, grid_BCHW, parts, mix_BK)
             for kernel, parts in zip(kernels, planes_of_parts, strict=True)
         ]
-    rows, columns = weights.grid.shape[-2:]
-    luma, *chroma = (torch.unflatten(plane, 2, (rows, columns)) for plane in painted)
-    planes = (
-        _pixels(luma, GRID_CELL).view(len(luma), -1, 1, height, width),
+    luma, *chroma = (torch.unflatten(plane, 2, grid_BCHW.shape[-2:]) for plane in painted)
+    return (
+        _pixels(luma, GRID_CELL)[:, :, None],
         torch.stack([_pixels(plane, CHROMA_CELL) for plane in chroma], 2),
     )
-    start = departure_point(weights)
-    if start is None:
-        return planes
-    return planes[0].add_(start[0][:, None]), planes[1].add_(start[1][:, None])
 
 
 def _used_parts(grid_BCHW: Tensor) -> tuple[list[SpectrumPart], ...]:
