@@ -139,7 +139,7 @@ class _SegmentWork:
         before = self.steps_spent
         at_once = 1 if steps else self._clips_at_once()
         clips = [ClipSymbols(num_frames=len(part), step_indices=()) for part in self.parts]
-        renderer = Renderer(self.decoders, clips, keep=2 * at_once)
+        renderer = Renderer(self.decoders, clips, keep=at_once)
         coding = _Coding(quality=quality, clips=clips, renderer=renderer)
         order = self.predictor.coding_order(len(clips))
         squared: list[Tensor] = []

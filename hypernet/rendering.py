@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -25,15 +24,16 @@ class Renderer:
     Args:
         decoders: of the stream.
         clips: of the segment; those that are not asked for may still be without symbols.
-        keep: how many networks are kept, as neighbours ask for each other.
+        keep: how many networks are kept: of as many clips as are rendered in turns.
     """
 
     def __init__(
-        self, decoders: SegmentDecoder, clips: Sequence[ClipSymbols], keep: int = 2
+        self, decoders: SegmentDecoder, clips: Sequence[ClipSymbols], keep: int = 1
     ) -> None:
         self._decoders, self._clips = decoders, clips
         self._nearest: dict[tuple[int, int], Tensor] = {}
-        self._bound = functools.lru_cache(maxsize=keep)(self._bind)
+        self._networks: dict[int, Callable[[Tensor], Tensor]] = {}
+        self._keep = keep
 
     def pictures(self, number: int, times: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         """8-bit frames of a clip at the given times."""
@@ -55,8 +55,19 @@ class Renderer:
                 frames_NCHW = self._bound(number)(times_N)
             yield frames_NCHW
 
-    def _bind(self, number: int) -> Callable[[Tensor], Tensor]:
-        """The network of a clip."""
+    def _bound(self, number: int) -> Callable[[Tensor], Tensor]:
+        """The network of a clip, made where it is not among those used last."""
+        network = self._networks.get(number)
+        if network is None:
+            # Before the new one is made, so that both are never held.
+            while len(self._networks) >= self._keep:
+                self._networks.pop(next(iter(self._networks)), None)
+            decoder = self._decoders.decoder_of(self._clips[number].num_frames)
+            with torch.inference_mode():
+                network = self._networks[number] = decoder.bind(self._weights(number))
+        return network
+
+    def _weights(self, number: int) -> dict[str, Tensor]:
         clip = self._clips[number]
         decoder = self._decoders.decoder_of(clip.num_frames)
         weights = dequantize(
@@ -64,8 +75,7 @@ class Renderer:
         )
         if decoder.departs_from_reference and clip.reference is not None:
             weights["reference"] = self.nearest(Step(clip=number, reference=clip.reference))
-        with torch.inference_mode():
-            return decoder.bind(weights)
+        return weights
 
     def nearest(self, step: Step) -> Tensor:
         """What a clip departs from: the frame of its reference clip that is next to it.
@@ -78,9 +88,17 @@ class Renderer:
         frame, _ = nearest_frame(step, self._clips[step.reference].num_frames)
         key = (step.reference, frame)
         if key not in self._nearest:
-            (rendered,) = self._rendered(step.reference, [frame])
-            self._nearest[key] = rendered[0]
+            with torch.inference_mode(), memory_of(self._decoders.device):
+                self._nearest[key] = self._one_frame(step.reference, frame)
         return self._nearest[key]
+
+    def _one_frame(self, number: int, frame: int) -> Tensor:
+        """A network that is made for one frame takes an eighth of the memory."""
+        time = torch.tensor([float(frame)], device=self._decoders.device)
+        if network := self._networks.get(number):
+            return network(time)[0]
+        decoder = self._decoders.decoder_of(self._clips[number].num_frames)
+        return decoder.render(self._weights(number), time)[0]
 
 
 def to_uint8(frames_NCHW: Tensor) -> Tensor:

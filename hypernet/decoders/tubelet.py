@@ -147,11 +147,18 @@ class Tubelet:
         Raises:
             MissingDecodeFile: the decoder was made without shipped kernels.
         """
-        return self.bind(weights)(times_N)
+        only_B1 = times_N[None] if len(times_N) == 1 else None
+        return self._bound(weights, only_B1)(times_N)
 
     def bind(self, weights: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
         """``render`` for these weights; raises as it does."""
-        batch = self.bind_batch({name: value[None] for name, value in weights.items()})
+        return self._bound(weights)
+
+    def _bound(
+        self, weights: Mapping[str, Tensor], only_B1: Tensor | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        stacked = {name: value[None] for name, value in weights.items()}
+        batch = self.bind_batch(stacked, only_B1=only_B1)
         return lambda times_N: batch(times_N[None])[0]
 
     def bind_batch(

@@ -104,7 +104,8 @@ def departure(clip: AnalysedClip, reference: Reference | None) -> tuple[Tensor, 
     if start is None:
         raise ValueError("a departure needs a reference")
     gate = reference_gate(clip.mean, start[0])
-    return motion, gate, clip.spectra - (1 - gate) * _still_spectra(*start, clip.spectra.shape[1])
+    known = _still_spectra(*start, clip.spectra.shape[1])
+    return motion, gate, known.mul_(gate - 1).add_(clip.spectra)
 
 
 def _planes(frames_BTCHW: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,8 @@ GATE_STEP_INDEX = 176
 TILES_STEP_INDEX = 152
 DEPTH_STEPS = (-3, 0, 3)
 _SMALLEST = 1e-6
+_ROWS_AT_ONCE = 8
+"""Rows of cells."""
 MIDDLE_STEP = 176
 MIDDLE_WEIGHT = 20.0
 """Weight of the squared error against one bit per pixel, at the middle step of the grid."""
@@ -156,23 +158,34 @@ class WeightPredictor(nn.Module):
         """Weights of clips that were analysed."""
         with torch.autocast(step_index_B.device.type, enabled=False):
             motion, gate, spectra = departure(clip, reference)
-            steps = step_sizes(step_index_B)
-            values = spectra / steps
+            values = spectra / step_sizes(step_index_B)
         condition = self.config.prior.step_weights(step_index_B) / STEP_GAIN
-        inter = torch.full_like(gate, float(reference is not None))
-        tokens = torch.cat((values.sign() * torch.log1p(values.abs()), gate, inter), 1)
-        cells, tiles = self.transformer(tokens, condition)
-        gains = 1 + 0.5 * torch.tanh(self.gain_head(cells).float())
-        counts = torch.tensor(self.groups, device=gains.device)
-        size = values.abs()
-        # Nothing stays nothing, even where the dead zone has vanished.
-        kept = values * (size / (size + self.dead_zone.abs()).clamp(min=_SMALLEST))
+        cells, tiles = self.transformer(_tokens(values, gate, reference), condition)
+        # A few rows after the other: what lies between would take most of the memory.
+        rows = zip(*(torch.split(x, _ROWS_AT_ONCE, 2) for x in (values, cells)), strict=True)
         return PredictedWeights(
             motion=motion,
             gate=gate,
             tiles=self.tiles_head(tiles).float() / step_size(TILES_STEP_INDEX),
-            grid=kept * gains.repeat_interleave(counts, 1) + self.shift_head(cells).float(),
+            grid=torch.cat([self._corrected(*row) for row in rows], 2),
         )
+
+    def _corrected(self, values_BCHW: Tensor, cells_BDHW: Tensor) -> Tensor:
+        """Values less a dead zone, times and plus what the transformer says."""
+        gains = 1 + 0.5 * torch.tanh(self.gain_head(cells_BDHW).float())
+        counts = torch.tensor(self.groups, device=gains.device)
+        size = values_BCHW.abs()
+        # Nothing stays nothing, even where the dead zone has vanished.
+        kept = values_BCHW * (size / (size + self.dead_zone.abs()).clamp(min=_SMALLEST))
+        shift: Tensor = self.shift_head(cells_BDHW).float()
+        return kept * gains.repeat_interleave(counts, 1) + shift
+
+
+@torch.no_grad()
+def _tokens(values: Tensor, gate: Tensor, reference: Reference | None) -> Tensor:
+    """What the transformer sees of each cell: ``(B, channels + 2, rows, cols)``."""
+    inter = torch.full_like(gate, float(reference is not None))
+    return torch.cat((values.abs().log1p_().copysign_(values), gate, inter), 1)
 
 
 def channels_last(model: WeightPredictor) -> WeightPredictor:
