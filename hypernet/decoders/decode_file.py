@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from hypernet.bitstream.segment import TABLE_CODING, WeightCoding
@@ -26,6 +25,7 @@ from hypernet.decoders.integer_prior import IntegerPrior, PriorConfig
 from hypernet.decoders.learned_coding import LearnedCoding
 from hypernet.decoders.tubelet import Tubelet, TubeletConfig
 from hypernet.errors import MissingDecodeFile
+from hypernet.tensor_file import tensor_bytes
 from hypernet.weights import ClipShape
 
 FORMAT = "tubelet-3"
@@ -92,7 +92,7 @@ def pack_decode_file(
     if prior is not None:
         tensors |= {f"prior.{n}": value.contiguous() for n, value in prior.integers().items()}
         header |= {"format": FORMAT, "prior": json.dumps(asdict(prior.config))}
-    data: bytes = save(tensors, metadata=header)
+    data = tensor_bytes(tensors, header)
     if len(data) > MAX_BYTES:
         raise ValueError(f"a decode file of {len(data)} bytes, at most {MAX_BYTES} are allowed")
     return data

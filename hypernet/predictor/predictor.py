@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from hypernet.decoders.coding_order import Step, coding_order
@@ -39,6 +38,7 @@ from hypernet.predictor.weight_predictor import (
     channels_last,
     unit_price,
 )
+from hypernet.tensor_file import tensor_bytes
 
 FORMAT = "tubelet-predictor-2"
 
@@ -138,7 +138,7 @@ def pack_predictor(model: WeightPredictor, decode_sha256: str) -> bytes:
         "transformer": json.dumps(asdict(model.config.transformer)),
         "decode_file": decode_sha256,
     }
-    return check_size(save(tensors, metadata=header))
+    return check_size(tensor_bytes(tensors, header))
 
 
 def load_predictor(path: Path, decode_path: Path) -> Predictor:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save
 from torch import Tensor
 
 from hypernet.bitstream.steps import NUM_STEPS, step_size
@@ -28,6 +27,7 @@ from hypernet.predictor.predicted import (
     load_exactly,
 )
 from hypernet.predictor.transformer import TransformerConfig
+from hypernet.tensor_file import tensor_bytes
 
 FORMAT = "hyponet-predictor-1"
 STEPS_OVER_RANGE = 32
@@ -134,7 +134,7 @@ def pack_tile_predictor(
         "middle_steps": json.dumps(middle_steps),
         "decode_file": decode_sha256,
     }
-    return check_size(save(tensors, metadata=header))
+    return check_size(tensor_bytes(tensors, header))
 
 
 def unpack_tile_predictor(
