@@ -79,13 +79,18 @@ def encode_frames(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> E
         EncodeFailed: the fit diverged, or the bytes did not decode to what was encoded.
     """
     started = time.monotonic()
+    payload, steps = _coded(frames, plan, limits)
+    return _verified(payload, frames, plan, steps, started)
+
+
+def _coded(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> tuple[bytes, int]:
+    """The bytes of a segment, and its refinement steps."""
     if find_preset(limits.settings.preset).predictor is None:
         segment = _fitted(frames, plan, limits)
     else:
         segment = _predicted(frames, plan, limits)
     coder = SegmentDecoder(plan.header())
-    payload = code_segment(segment, coder.specs_of, coder.coding)
-    return _verified(payload, frames, plan, segment.refinement_steps, started)
+    return code_segment(segment, coder.specs_of, coder.coding), segment.refinement_steps
 
 
 def _predicted(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> SegmentSymbols:
