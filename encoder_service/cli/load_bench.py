@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from encoder_service.cli.options import parse_list, parse_numbers, parse_size
+from hypernet.errors import InvalidSettings
 
 if TYPE_CHECKING:
     from hypernet.evaluation.load_benchmark import LoadPlan, LoadRow
@@ -113,7 +114,7 @@ def _say_memory(row: SoakRow) -> None:
 
 
 def _size(text: str) -> tuple[int, int]:
-    size = parse_size(text) or (0, 0)
+    size = parse_size("--sizes", text)
     if min(size) < 16 or size[0] % 2 or size[1] % 2:
-        raise typer.BadParameter(f"{text!r} is not a size: even numbers of at least 16, as 854x480")
+        raise InvalidSettings(f"--sizes {text}: even numbers of at least 16, as 854x480")
     return size

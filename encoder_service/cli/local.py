@@ -79,7 +79,7 @@ def decode(
     from hypernet.video.writer import write_video
 
     start, stop = parse_frames(frames)
-    scaled = parse_size(size)
+    scaled = None if size is None else parse_size("--size", size)
     with open_stream(source, device=EncodeSettings(device=device).torch_device()) as stream:
         total = stream.header.num_frames
         stop = min(total, total if stop is None else stop)

@@ -32,17 +32,15 @@ def parse_frames(text: str | None) -> tuple[int, int | None]:
     return start, stop
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
+def parse_size(option: str, text: str) -> tuple[int, int]:
     """``WxH`` in pixels.
 
     Raises:
-        InvalidSettings: not of that form, or out of 1..8192.
+        InvalidSettings: naming the option; not of that form, or out of 1..8192.
     """
-    if text is None:
-        return None
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match is None or not all(1 <= int(side) <= 8192 for side in match.groups()):
-        raise InvalidSettings(f"--size {text}: write WxH, each in 1..8192, for instance 640x360")
+        raise InvalidSettings(f"{option} {text}: write WxH, each in 1..8192, for instance 640x360")
     return int(match[1]), int(match[2])
 
 
