@@ -34,6 +34,7 @@ def load(
     ] = "",
     sizes: Annotated[str, typer.Option(metavar="WxH,WxH")] = "256x256,854x480",
     frames: Annotated[int, typer.Option(min=64, help="Of the video joined from the clips.")] = 512,
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Clips of a batch.")] = 8,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 10.0,
     soak: Annotated[
         float, typer.Option(metavar="SECONDS", help="Instead, memory over so long a time.")
@@ -57,6 +58,7 @@ def load(
         workers=parse_numbers("--workers", workers),
         sizes=[_size(text) for text in parse_list(sizes)],
         num_frames=frames,
+        batch_size=batch,
         seconds=seconds,
         methods=parse_list(methods),
     )

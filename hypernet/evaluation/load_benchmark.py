@@ -63,6 +63,7 @@ class LoadRow:
     frames: int
     device: str
     workers: int
+    batch_size: int
     random_clips_per_second: float | None = None
     sequential_frames_per_second: float | None = None
     stored_bytes: int | None = None
@@ -89,6 +90,7 @@ class LoadPlan:
         workers: numbers of processes; of the cores there are, if none are given.
         sizes: width and height.
         num_frames: of the joined video.
+        batch_size: clips of a batch.
         seconds: that one measurement takes, unless a few batches take longer.
         methods: only those whose name contains one of these.
     """
@@ -100,6 +102,7 @@ class LoadPlan:
     workers: Sequence[int] = ()
     sizes: Sequence[tuple[int, int]] = SIZES
     num_frames: int = NUM_FRAMES
+    batch_size: int = BATCH_SIZE
     seconds: float = 10.0
     methods: Sequence[str] = ()
 
@@ -137,7 +140,8 @@ def run_load(
         on_row: called after each row.
 
     Raises:
-        InvalidSettings: an unknown profile, no clips, or no method of these names.
+        InvalidSettings: an unknown profile, no clips, no method of these names, or a batch that is
+            longer than the video.
         OutputNotWritable: the table or folder cannot be written.
     """
     device = _device(plan.profile)
@@ -148,6 +152,11 @@ def run_load(
     ]
     if not methods:
         raise InvalidSettings(f"no method is named like {', '.join(plan.methods)}")
+    if plan.batch_size * CLIP_FRAMES > plan.num_frames:
+        raise InvalidSettings(
+            f"a batch of {plan.batch_size} clips needs a video of at least "
+            f"{plan.batch_size * CLIP_FRAMES} frames, not {plan.num_frames}"
+        )
     rows: list[LoadRow] = []
     columns = [each.name for each in dataclasses.fields(LoadRow)]
     for size in plan.sizes:
@@ -181,7 +190,8 @@ class _Run:
         stored = self.method.store(self.source, self.folder)
         batches = self._batches(stored, random_firsts(self.source.num_frames))
         clips = self._rate(batches)
-        batches = self._batches(stored, sequential_firsts(self.source.num_frames, self.workers))
+        firsts = sequential_firsts(self.source.num_frames, self.workers, self.plan.batch_size)
+        batches = self._batches(stored, firsts)
         frames = CLIP_FRAMES * self._rate(batches)
         num_bytes = stored.stat().st_size
         return dataclasses.replace(
@@ -202,6 +212,7 @@ class _Run:
             frames=self.source.num_frames,
             device=self.device.type,
             workers=self.workers,
+            batch_size=self.plan.batch_size,
             commit=provenance.commit(),
             cpu=provenance.processor(),
             gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else "",
@@ -218,7 +229,7 @@ class _Run:
         return Wanted(
             firsts=firsts,
             clip_frames=CLIP_FRAMES,
-            batch_size=BATCH_SIZE,
+            batch_size=self.plan.batch_size,
             workers=self.workers if workers is None else workers,
             device=self.device,
         )
@@ -234,7 +245,7 @@ class _Run:
                 self._finish()
                 clips += len(batch)
                 late = time.perf_counter() - started > self.plan.seconds
-                if late and clips >= MIN_BATCHES * BATCH_SIZE:
+                if late and clips >= MIN_BATCHES * self.plan.batch_size:
                     break
             return clips / (time.perf_counter() - started)
 
@@ -242,9 +253,9 @@ class _Run:
         """What a consumer waits who could be served in time."""
         if not isinstance(self.method, Nrv) or not self.method.together:
             return None
-        busy_seconds = SLOWER * BATCH_SIZE / clips_per_second
+        busy_seconds = SLOWER * self.plan.batch_size / clips_per_second
         count = max(3, round(self.plan.seconds / busy_seconds))
-        firsts = random_firsts(self.source.num_frames, BATCH_SIZE * count)
+        firsts = random_firsts(self.source.num_frames, self.plan.batch_size * count)
         loader = self.method.loader(stored, self._wanted(firsts))
         for _ in loader:
             time.sleep(busy_seconds)
@@ -273,18 +284,21 @@ def random_firsts(num_frames: int, count: int = 4096) -> list[int]:
     return [int(n) for n in generator.integers(num_frames - CLIP_FRAMES + 1, size=count)]
 
 
-def sequential_firsts(num_frames: int, workers: int, rounds: int = 8) -> list[int]:
+def sequential_firsts(
+    num_frames: int, workers: int, batch_size: int = BATCH_SIZE, rounds: int = 8
+) -> list[int]:
     """Clips one after the other, ``rounds`` times the video.
 
     Batches go to the workers in turn, so the batches of as many parts of the video alternate.
     """
-    parts = max(1, workers)
-    batches = num_frames // (CLIP_FRAMES * BATCH_SIZE * parts)
+    all_batches = num_frames // (CLIP_FRAMES * batch_size)
+    parts = max(1, min(workers, all_batches))
+    batches = all_batches // parts
     order = [
-        (part * batches + batch) * BATCH_SIZE + clip
+        (part * batches + batch) * batch_size + clip
         for batch in range(batches)
         for part in range(parts)
-        for clip in range(BATCH_SIZE)
+        for clip in range(batch_size)
     ]
     return [CLIP_FRAMES * clip for clip in order] * rounds
 
