@@ -6,14 +6,16 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hypernet.decoders.coding_order import Step, coding_order
 from hypernet.decoders.decode_file import DecodeFile, load_decode_file
 from hypernet.decoders.grid_costs import GridCosts
-from hypernet.decoders.spectrum import CLIP_FRAMES
+from hypernet.decoders.spectrum import CLIP_FRAMES, used_channels
 from hypernet.decoders.tubelet import TubeletConfig
 from hypernet.decoders.tubelet_layers import whole_cells
 from hypernet.errors import InvalidSettings, UnreadableInput
@@ -210,5 +212,13 @@ def _to_clip(weights: PredictedWeights, grid: Tensor, step_index: int) -> Predic
             "tiles": TILES_STEP_INDEX,
             "grid": step_index,
         },
-        symbols={name: value[0].to(torch.int32).cpu().numpy() for name, value in tensors.items()},
+        symbols={name: _written(value[0]) for name, value in tensors.items()},
     )
+
+
+def _written(values_CHW: Tensor) -> NDArray[np.int32]:
+    """As integers. Pages of channels that hold nothing are not written, so they take no memory."""
+    symbols = np.zeros(values_CHW.shape, np.int32)
+    used = used_channels(values_CHW[None])
+    symbols[used.cpu().numpy()] = values_CHW[used].to(torch.int32).cpu().numpy()
+    return symbols
