@@ -33,8 +33,8 @@ TILE_CELLS = 4
 """Grid cells along each side of a tile."""
 LUMA_PLANES, CHROMA_PLANES = 16, 8
 """Luma in 4x4 and two colour differences in 2x2 pixels, per quarter-size pixel."""
-_ROWS_AT_ONCE = 4
-"""Rows of cells that are painted together."""
+_CELLS_AT_ONCE = 2048
+"""Grid cells that are painted together: fewer are not worth the calls."""
 KERNEL_SCALE = 1 / 16
 """Of the painting kernels, so that stored values and their updates are near one."""
 
@@ -119,16 +119,14 @@ def painted_planes(
     frame, and frames are many.
     """
     grid, parts = weights.grid, _used_parts(weights.grid)
-    height, width = _picture_size(grid)
-    times = CLIP_FRAMES if times_B1 is None else 1
-    luma = grid.new_empty(len(grid), times, 1, height, width)
-    chroma = grid.new_empty(len(grid), times, 2, height // 2, width // 2)
-    # A few rows of cells after the other fit into a cache; for gradients they would be copied.
-    at_once = len(grid[0, 0]) if grid.requires_grad else _ROWS_AT_ONCE
-    for row in range(0, len(grid[0, 0]), at_once):
-        painted = _painted_rows(base, grid[:, :, row : row + at_once], parts, times_B1)
-        luma[..., row * GRID_CELL : (row + at_once) * GRID_CELL, :] = painted[0]
-        chroma[..., row * CHROMA_CELL : (row + at_once) * CHROMA_CELL, :] = painted[1]
+    # Some rows after the other, as all of a large picture would take most of the memory.
+    at_once = max(1, _CELLS_AT_ONCE // grid.shape[-1])
+    painted = [_painted_rows(base, rows, parts, times_B1) for rows in torch.split(grid, at_once, 2)]
+    luma, chroma = (
+        painted[0]
+        if len(painted) == 1
+        else (torch.cat(planes, -2) for planes in zip(*painted, strict=True))
+    )
     start = departure_point(weights)
     if start is None:
         return luma, chroma
