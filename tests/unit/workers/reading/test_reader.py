@@ -205,9 +205,11 @@ def test_a_child_that_died_while_idle_is_replaced(reader: SandboxedReader, clip:
 
 def test_a_crash_is_the_fault_of_the_file(reader: SandboxedReader, tmp_path: Path) -> None:
     large = make_clip(tmp_path / "large.mp4", num_frames=24, size=(320, 240))
+    reader.survey(large, 64, never)
+    child = child_of(reader)
     frames = reader.frames(large, WHOLE)
     next(frames)  # 24 frames do not fit into the pipe, so the child is still at work
-    child_of(reader).send_signal(signal.SIGSEGV)
+    child.send_signal(signal.SIGSEGV)
     with pytest.raises(UnreadableInput, match=r"crash \(SIGSEGV\)"):
         list(frames)
 
