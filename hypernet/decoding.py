@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from operator import itemgetter
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hypernet.bitstream.header import StreamHeader
 from hypernet.bitstream.limits import DEFAULT_LIMITS, Limits
@@ -19,55 +16,11 @@ from hypernet.bitstream.reader import StreamReader
 from hypernet.bitstream.segment import decode_segment, read_segment_timing
 from hypernet.bitstream.sources import ByteSource, FileSource, HttpSource
 from hypernet.errors import InvalidStream
-from hypernet.parallel_decoding import FrameRenderer, decode_symbols, gains_from_batches
-from hypernet.rendering import BATCH_BYTES, Renderer
-from hypernet.segment_decoder import SegmentDecoder, clip_places
+from hypernet.segment_decoder import SegmentDecoder
+from hypernet.sequential_decoding import SegmentPart, decoded_frames
 from hypernet.video.colour import Colour
 from hypernet.video.probe import VideoInfo
 from hypernet.video.reader import Frame
-
-
-def segment_frames(
-    segments: SegmentDecoder, payload: bytes, start: int = 0, stop: int | None = None
-) -> Iterator[Frame]:
-    """Frames ``start <= n < stop`` of a segment; only the clips that hold them are decoded.
-
-    Raises:
-        InvalidStream: the payload is damaged.
-    """
-    timing = read_segment_timing(payload, segments.limits)
-    stop = min(len(timing.pts), len(timing.pts) if stop is None else stop)
-    wanted = range(start, stop)
-    pictures = _together if gains_from_batches(segments) else _in_turn
-    for number, rgb_HWC in zip(wanted, pictures(segments, payload, wanted), strict=True):
-        yield Frame(pts=timing.pts[number], rgb_HWC=rgb_HWC)
-
-
-def _together(
-    segments: SegmentDecoder, payload: bytes, wanted: range
-) -> Iterator[NDArray[np.uint8]]:
-    """As many frames at once as fit."""
-    renderer = FrameRenderer(segments.device)
-    at_once = max(1, BATCH_BYTES // (3 * segments.header.height * segments.header.width))
-    for start in range(0, len(wanted), at_once):
-        pending = decode_symbols(segments, payload, wanted[start : start + at_once])
-        for frames_NCHW in renderer.render([pending]):
-            yield from frames_NCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-
-def _in_turn(
-    segments: SegmentDecoder, payload: bytes, wanted: range
-) -> Iterator[NDArray[np.uint8]]:
-    """One clip after the other, so that no more than a clip is held."""
-    timing = read_segment_timing(payload, segments.limits)
-    places = clip_places(timing.clip_frames, wanted)
-    clips = {clip for clip, _ in places}
-    segment = decode_segment(
-        payload, segments.specs_of, segments.limits, clips=clips, coding=segments.coding
-    )
-    renderer = Renderer(segments, segment.clips)
-    for clip, group in itertools.groupby(places, key=itemgetter(0)):
-        yield from renderer.pictures(clip, [time for _, time in group])
 
 
 class NrvStream:
@@ -96,22 +49,23 @@ class NrvStream:
             InvalidStream: a segment is damaged.
         """
         stop = min(self.header.num_frames, self.header.num_frames if stop is None else stop)
+        yield from decoded_frames(self.segments, self._parts(start, stop), max(0, stop - start))
+
+    def _parts(self, start: int, stop: int) -> Iterator[Callable[[], SegmentPart]]:
         while start < stop:
             number = self.reader.index.segment_of(start)
             entry = self.reader.index.segments[number]
             end = min(stop, entry.first_frame + entry.num_frames)
-            count = 0
-            for frame in segment_frames(
-                self.segments,
-                self.reader.segment(number),
-                start - entry.first_frame,
-                end - entry.first_frame,
-            ):
-                count += 1
-                yield frame
-            if count != end - start:
-                raise InvalidStream(f"segment {number} holds fewer frames than the index says")
+            frames = range(start - entry.first_frame, end - entry.first_frame)
+            yield functools.partial(self._part, number, frames)
             start = end
+
+    def _part(self, number: int, frames: range) -> SegmentPart:
+        payload = self.reader.segment(number)
+        timing = read_segment_timing(payload, self.segments.limits)
+        if len(timing.pts) < frames.stop:
+            raise InvalidStream(f"segment {number} holds fewer frames than the index says")
+        return SegmentPart(payload=payload, timing=timing, frames=frames)
 
     def frame(self, number: int) -> Frame:
         """One frame.

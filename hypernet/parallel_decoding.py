@@ -23,7 +23,7 @@ from hypernet.decoders.together import bind_together
 from hypernet.device_memory import out_of_memory
 from hypernet.one_thread_each import one_thread_each
 from hypernet.pending import PendingFrames, decode_symbols
-from hypernet.rendering import BATCH_BYTES
+from hypernet.rendering import BATCH_BYTES, to_levels
 from hypernet.scenes import Job, Scene
 from hypernet.segment_decoder import SegmentDecoder
 
@@ -204,7 +204,7 @@ class _Output:
             frame_CHW = F.interpolate(
                 frame_CHW[None], self._size, mode="bilinear", antialias=True, align_corners=False
             )[0]
-        return frame_CHW.mul(255).add_(0.5).clamp_(0, 255)
+        return to_levels(frame_CHW)
 
 
 _BLANK = StreamHeader(

@@ -22,7 +22,7 @@ from hypernet.device_memory import memory_of
 from hypernet.errors import Cancelled
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB
 from hypernet.fitting import FitProgress
-from hypernet.one_thread_each import one_thread_each
+from hypernet.one_thread_each import clips_at_once, one_thread_each
 from hypernet.predictor.files import PredictorFile
 from hypernet.predictor.predicted import ClipPredictor, NearClip, PredictedClip
 from hypernet.predictor.predictor import load_clip_predictor
@@ -30,9 +30,6 @@ from hypernet.quality_search import MAX_TRIALS, Trial, reach_psnr
 from hypernet.refinement import ClipContext, refine_clip
 from hypernet.rendering import Renderer
 from hypernet.segment_decoder import SegmentDecoder
-
-PIXELS_AT_ONCE = 2 * 1280 * 720
-"""Of the frames of clips that are encoded at once, so that large ones take no more memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +134,7 @@ class _SegmentWork:
     def encode(self, quality: int, steps: int) -> Trial:
         """All clips at one quality, with at most so many gradient steps."""
         before = self.steps_spent
-        at_once = 1 if steps else self._clips_at_once()
+        at_once = 1 if steps else clips_at_once(self.decoders.device, *self.parts[0].shape[-2:])
         clips = [ClipSymbols(num_frames=len(part), step_indices=()) for part in self.parts]
         renderer = Renderer(self.decoders, clips, keep=at_once)
         coding = _Coding(quality=quality, clips=clips, renderer=renderer)
@@ -154,12 +151,6 @@ class _SegmentWork:
             pts=self.pts, clips=tuple(clips), refinement_steps=self.steps_spent - before
         )
         return Trial(quality=quality, psnr_db=_psnr_db(squared), segment=segment)
-
-    def _clips_at_once(self) -> int:
-        if self.decoders.device.type != "cpu":
-            return 1
-        height, width = self.parts[0].shape[-2:]
-        return max(1, min(torch.get_num_threads(), PIXELS_AT_ONCE // (height * width)))
 
     def _in_turn(
         self, coding: _Coding, order: Sequence[Step], steps: int

@@ -16,7 +16,6 @@ from hypernet.bitstream.segment import SegmentSymbols
 from hypernet.bitstream.segment import encode_segment as code_segment
 from hypernet.chain_fitting import fit_chain, segment_symbols
 from hypernet.decoders.spectrum import CLIP_FRAMES
-from hypernet.decoding import segment_frames
 from hypernet.errors import EncodeFailed, UnreadableVideo
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB, PsnrAccumulator
 from hypernet.fitting import FitProgress, FitSettings
@@ -26,6 +25,7 @@ from hypernet.presets import find_preset, rate_weight
 from hypernet.quality_search import MAX_TRIALS
 from hypernet.result import EncodedSegment
 from hypernet.segment_decoder import SegmentDecoder
+from hypernet.sequential_decoding import segment_frames
 from hypernet.video.reader import Frame
 from hypernet.video.segments import SegmentRange
 

@@ -22,7 +22,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
 class ByteSource(Protocol):
-    """Random access to a fixed sequence of bytes."""
+    """Random access to a fixed sequence of bytes; several threads may read at the same time."""
 
     def size(self) -> int:
         """Total number of bytes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -118,44 +119,47 @@ def painted_planes(
     they are mixed in time: the few spatial patterns of each temporal one are fewer than those of a
     frame, and frames are many.
     """
-    grid, parts = weights.grid, _used_parts(weights.grid)
+    grid, parts, start = weights.grid, _used_parts(weights.grid), departure_point(weights)
+    mix_BK = None
+    if times_B1 is not None:
+        mix_BK = torch.matmul(_share_of_frames(times_B1[:, 0]), base["time"])
     # Some rows after the other, as all of a large picture would take most of the memory.
     at_once = max(1, _CELLS_AT_ONCE // grid.shape[-1])
-    painted = [_painted_rows(base, rows, parts, times_B1) for rows in torch.split(grid, at_once, 2)]
-    luma, chroma = (
-        painted[0]
-        if len(painted) == 1
-        else (torch.cat(planes, -2) for planes in zip(*painted, strict=True))
-    )
-    start = departure_point(weights)
+    painted = [
+        _painted_rows(base, rows, parts, _lines(start, number * at_once, rows.shape[2]), mix_BK)
+        for number, rows in enumerate(torch.split(grid, at_once, 2))
+    ]
+    if len(painted) == 1:
+        return painted[0]
+    luma, chroma = (torch.cat(planes, -2) for planes in zip(*painted, strict=True))
+    return luma, chroma
+
+
+def _lines(start: Planes | None, first: int, rows: int) -> tuple[Tensor | None, ...]:
+    """Luma and two colour differences ``(B, H, W)`` of some rows of cells."""
     if start is None:
-        return luma, chroma
-    return luma.add_(start[0][:, None]), chroma.add_(start[1][:, None])
+        return (None,) * 3
+    luma, chroma = (
+        plane.narrow(2, first * cell, rows * cell)
+        for plane, cell in zip(start, (GRID_CELL, CHROMA_CELL), strict=True)
+    )
+    return luma[:, 0], chroma[:, 0], chroma[:, 1]
 
 
 def _painted_rows(
     base: Mapping[str, Tensor],
     grid_BCHW: Tensor,
-    planes_of_parts: tuple[list[SpectrumPart], ...],
-    times_B1: Tensor | None,
+    parts: tuple[list[SpectrumPart], ...],
+    start: tuple[Tensor | None, ...],
+    mix_BK: Tensor | None,
 ) -> Planes:
-    kernels = (base["luma"], base["chroma"], base["chroma"])
-    if times_B1 is None:
-        painted = [
-            _all_painted(kernel, grid_BCHW, parts, base["time"])
-            for kernel, parts in zip(kernels, planes_of_parts, strict=True)
-        ]
-    else:
-        mix_BK = torch.matmul(_share_of_frames(times_B1[:, 0]), base["time"])
-        painted = [
-            _one_painted(kernel, grid_BCHW, parts, mix_BK)
-            for kernel, parts in zip(kernels, planes_of_parts, strict=True)
-        ]
-    luma, *chroma = (torch.unflatten(plane, 2, grid_BCHW.shape[-2:]) for plane in painted)
-    return (
-        _pixels(luma, GRID_CELL)[:, :, None],
-        torch.stack([_pixels(plane, CHROMA_CELL) for plane in chroma], 2),
+    luma, *chroma = (
+        _all_painted(*plane, grid_BCHW, base["time"])
+        if mix_BK is None
+        else _one_painted(*plane, grid_BCHW, mix_BK)
+        for plane in zip((base["luma"], base["chroma"], base["chroma"]), parts, start, strict=True)
     )
+    return luma[:, :, None], torch.stack(chroma, 2)
 
 
 def _used_parts(grid_BCHW: Tensor) -> tuple[list[SpectrumPart], ...]:
@@ -170,27 +174,46 @@ def _used_parts(grid_BCHW: Tensor) -> tuple[list[SpectrumPart], ...]:
 
 
 def _all_painted(
-    kernel_PS: Tensor, grid_BCHW: Tensor, parts: Sequence[SpectrumPart], time_TK: Tensor
+    kernel_PS: Tensor,
+    parts: Sequence[SpectrumPart],
+    start_BHW: Tensor | None,
+    grid_BCHW: Tensor,
+    time_TK: Tensor,
 ) -> Tensor:
-    """Cells of one plane at all times: ``(B, 8, cells, pixels)``."""
-    size = (len(grid_BCHW), grid_BCHW[0, 0].numel(), len(kernel_PS))
-    if not parts:
-        return kernel_PS.new_zeros(size[0], CLIP_FRAMES, *size[1:])
-    cells = torch.stack([torch.matmul(*_factors(kernel_PS, grid_BCHW, part)) for part in parts], 1)
-    mix_TK = time_TK[:, [part.time for part in parts]]
-    return torch.unflatten(torch.matmul(mix_TK, cells.flatten(2)), 2, size[1:])
+    """Some rows of cells of one plane at all times: ``(B, 8, H, W)``."""
+    clips, rows, columns, side = *grid_BCHW[:, 0].shape, math.isqrt(len(kernel_PS))
+    # Ordered as lines of pixels before they are mixed, when they are fewer.
+    patterns = [
+        _in_lines(torch.matmul(*_factors(kernel_PS, grid_BCHW, part)), grid_BCHW) for part in parts
+    ]
+    mix = time_TK[:, [part.time for part in parts]]
+    if start_BHW is not None:
+        # One more pattern, which is the same at all times.
+        patterns.append(start_BHW.reshape(clips, rows, side, columns, side))
+        mix = F.pad(mix, (0, 1), value=1.0)
+    size = (clips, CLIP_FRAMES, rows * side, columns * side)
+    if not patterns:
+        return grid_BCHW.new_zeros(size)
+    return torch.matmul(mix, torch.stack(patterns, 1).flatten(2)).view(size)
 
 
 def _one_painted(
-    kernel_PS: Tensor, grid_BCHW: Tensor, parts: Sequence[SpectrumPart], mix_BK: Tensor
+    kernel_PS: Tensor,
+    parts: Sequence[SpectrumPart],
+    start_BHW: Tensor | None,
+    grid_BCHW: Tensor,
+    mix_BK: Tensor,
 ) -> Tensor:
-    """Cells of one plane at one time of each clip: ``(B, 1, cells, pixels)``."""
+    """Some rows of cells of one plane at one time of each clip: ``(B, 1, H, W)``."""
     cells = grid_BCHW.new_zeros(len(grid_BCHW), grid_BCHW[0, 0].numel(), len(kernel_PS))
     for part in parts:
         values_BNC, kernel_CP = _factors(kernel_PS, grid_BCHW, part)
         mixed = values_BNC * mix_BK[:, part.time, None, None]
         cells.baddbmm_(mixed, kernel_CP.expand(len(cells), -1, -1))
-    return cells[:, None]
+    plane = _in_lines(cells, grid_BCHW).flatten(3).flatten(1, 2)
+    if start_BHW is not None:
+        plane = plane + start_BHW
+    return plane[:, None]
 
 
 def _factors(kernel_PS: Tensor, grid_BCHW: Tensor, part: SpectrumPart) -> tuple[Tensor, Tensor]:
@@ -199,11 +222,11 @@ def _factors(kernel_PS: Tensor, grid_BCHW: Tensor, part: SpectrumPart) -> tuple[
     return values, kernel_PS[:, part.patterns].T * KERNEL_SCALE
 
 
-def _pixels(cells_BTHWP: Tensor, side: int) -> Tensor:
-    """Square cells as pictures ``(B, T, H * side, W * side)``."""
-    rows, columns = cells_BTHWP.shape[2:4]
-    pixels = torch.unflatten(cells_BTHWP, 4, (side, side)).transpose(3, 4)
-    return pixels.reshape(*cells_BTHWP.shape[:2], rows * side, columns * side)
+def _in_lines(cells_BNP: Tensor, grid_BCHW: Tensor) -> Tensor:
+    """Square cells in the order of the pixels of a picture: ``(B, rows, side, columns, side)``."""
+    side = math.isqrt(cells_BNP.shape[2])
+    cells = torch.unflatten(cells_BNP, 1, grid_BCHW.shape[2:])
+    return torch.unflatten(cells, 3, (side, side)).transpose(2, 3)
 
 
 class ClipRenderer:
@@ -260,6 +283,8 @@ def _at(planes_BTCHW: Tensor, times_BN: Tensor) -> Tensor:
         return planes_BTCHW
     whole = times_BN.long()
     if torch.equal(whole.to(times_BN), times_BN):
+        if whole.numel() == 1:
+            return planes_BTCHW.narrow(1, int(whole), 1)
         if len(whole) == 1:
             return planes_BTCHW[:, whole[0]]
         return planes_BTCHW[torch.arange(len(whole), device=whole.device)[:, None], whole]
@@ -327,13 +352,13 @@ def _gains(
     """Factor and shift of each quarter-size pixel and channel, smooth across tiles."""
     gains = F.conv2d(tiles_BCHW, base["gains.weight"], base["gains.bias"])
     gains = F.interpolate(
-        gains, scale_factor=TILE_CELLS * GRID_CELL // 4, mode="bilinear", align_corners=False
+        gains.contiguous(memory_format=torch.channels_last),
+        scale_factor=TILE_CELLS * GRID_CELL // 4,
+        mode="bilinear",
+        align_corners=False,
     )
     gain, shift = gains[..., : height // 4, : width // 4].chunk(2, 1)
-    return (
-        (1 + gain).contiguous(memory_format=torch.channels_last),
-        shift.contiguous(memory_format=torch.channels_last),
-    )
+    return 1 + gain, shift
 
 
 def _to_rgb(base: Mapping[str, Tensor], planes: Tensor, hidden: Tensor) -> Tensor:
@@ -341,10 +366,8 @@ def _to_rgb(base: Mapping[str, Tensor], planes: Tensor, hidden: Tensor) -> Tenso
     height, width = planes.shape[-2:]
     kernel = base["restore_out.weight"].view(3, 4, 4, -1).permute(1, 2, 0, 3).flatten(0, 2)
     bias = base["restore_out.bias"].view(3, 16).T.flatten()
-    flat, flat_hidden = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (planes, hidden))
-    channels = flat.shape[1]
-    rgb = torch.addmm(bias, flat, kernel[:, :channels].T)
-    rgb = torch.addmm(rgb, flat_hidden, kernel[:, channels:].T)
+    seen = torch.cat((planes, hidden), 1).permute(0, 2, 3, 1).flatten(0, 2)
+    rgb = torch.addmm(bias, seen, kernel.T)
     rows = rgb.view(-1, height, width, 4, 12).transpose(2, 3)
     return rows.reshape(-1, height * 4, width * 4, 3).permute(0, 3, 1, 2)
 

@@ -30,11 +30,12 @@ from hypernet.bitstream.writer import SegmentPayload, write_stream
 from hypernet.codec import encode_file
 from hypernet.decoders import config_to_fields
 from hypernet.decoders.nerv import NervConfig, NervDecoder
-from hypernet.decoding import NrvStream, open_stream, segment_frames, verify
+from hypernet.decoding import NrvStream, open_stream, verify
 from hypernet.errors import InvalidStream, UnreadableInput
 from hypernet.plan import EncodeSettings
 from hypernet.rendering import to_uint8
 from hypernet.segment_decoder import SegmentDecoder
+from hypernet.sequential_decoding import segment_frames
 from hypernet.video.probe import probe
 from hypernet.video.reader import Frame
 from tests.clips import Sound, Tags, make_clip, moving

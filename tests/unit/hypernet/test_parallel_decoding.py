@@ -13,10 +13,11 @@ import tests.golden
 from hypernet.crop import Crop
 from hypernet.decoders import Decoder
 from hypernet.decoders.together import bind_together
-from hypernet.decoding import NrvStream, open_stream, segment_frames
+from hypernet.decoding import NrvStream, open_stream
 from hypernet.errors import InvalidStream, OutOfDeviceMemory
 from hypernet.parallel_decoding import FrameRenderer, PendingFrames, decode_symbols
 from hypernet.pending import PackedIntegers
+from hypernet.sequential_decoding import segment_frames
 
 GOLDEN = Path(tests.golden.__file__).parent
 NAMES = ("codec-debug", "codec-fast", "codec-nerv-s")

@@ -84,7 +84,7 @@ def test_clips_that_are_encoded_at_once_are_as_good_as_in_turn(
     if torch.get_num_threads() == 1:
         monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     at_once = encode_file(source, tmp_path / "at_once.nrv", fast())
-    monkeypatch.setattr("hypernet.prediction.PIXELS_AT_ONCE", 0)
+    monkeypatch.setattr("hypernet.one_thread_each.PIXELS_AT_ONCE", 0)
     in_turn = encode_file(source, tmp_path / "in_turn.nrv", fast())
     assert at_once.psnr_db == pytest.approx(in_turn.psnr_db, abs=0.05)
     assert at_once.stream_bytes == pytest.approx(in_turn.stream_bytes, rel=0.02)
