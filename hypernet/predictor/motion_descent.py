@@ -34,7 +34,7 @@ class _Level:
     """Steps on pictures that are ``2 ** shrink`` times smaller than half-size ones.
 
     Attributes:
-        shrink: see above.
+        shrink: how often their pictures are halved.
         steps: for each step that is asked for.
         rate: of the first step, in pixels of this level; falls to ``last_rate``.
         last_rate: of the last step.
