@@ -88,6 +88,14 @@ def planes_of(rgb_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     return colours[:, :1], halved(colours[:, 1:])
 
 
+def luma_of(rgb_BCHW: Tensor) -> Tensor:
+    """``planes_of`` without colour: ``(B, 1, H, W)``."""
+    weights = colour_matrix()[:1].to(rgb_BCHW)
+    return torch.unflatten(
+        torch.matmul(weights, (rgb_BCHW - 0.5).flatten(2)), 2, rgb_BCHW.shape[-2:]
+    )
+
+
 def departure_point(weights: ClipWeights) -> tuple[Tensor, Tensor] | None:
     """Planes that the grid is added to: the moved reference where the gate lets it through."""
     if weights.reference is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,7 @@ from hypernet.decoders.tubelet_layers import (
     ClipWeights,
     departure_point,
     frame_fields,
+    luma_of,
     planes_of,
     whole_cells,
 )
@@ -77,8 +79,9 @@ def analyse(frames_BTCHW: Tensor, motion_steps: int, channels: int) -> AnalysedC
         channels: that are sent.
     """
     with torch.autocast(frames_BTCHW.device.type, enabled=False):
+        # Before there are planes of full size, which would double what the search takes of memory.
+        motion = _to_symbols(clip_motion(_half_luma(frames_BTCHW), motion_steps))
         luma, chroma = _planes(frames_BTCHW)
-        motion = _to_symbols(clip_motion(halved(luma[:, :, 0]), motion_steps))
         _line_up(luma, chroma, motion * step_size(MOTION_STEP_INDEX))
         return AnalysedClip(
             motion=motion,
@@ -108,22 +111,29 @@ def departure(clip: AnalysedClip, reference: Reference | None) -> tuple[Tensor, 
     return motion, gate, known.mul_(gate - 1).add_(clip.spectra)
 
 
+def _half_luma(frames_BTCHW: Tensor) -> Tensor:
+    """Luma of 8 frames at half size, ``(B, 8, h, w)``."""
+    return torch.stack([halved(luma_of(frame)[:, 0]) for frame in _whole_frames(frames_BTCHW)], 1)
+
+
 def _planes(frames_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Planes ``(B, 8, ...)`` of whole cells."""
-    # One frame after the other: what lies between fits into a cache, and into little memory.
-    batch, given = frames_BTCHW.shape[:2]
     height, width = (side + -side % GRID_CELL for side in frames_BTCHW.shape[-2:])
-    luma = torch.empty(batch, CLIP_FRAMES, 1, height, width, device=frames_BTCHW.device)
-    chroma = luma.new_empty(batch, CLIP_FRAMES, 2, height // 2, width // 2)
-    for number in range(CLIP_FRAMES):
-        frame = _whole_frame(frames_BTCHW[:, min(number, given - 1)])
+    luma = torch.empty(len(frames_BTCHW), CLIP_FRAMES, 1, height, width, device=frames_BTCHW.device)
+    chroma = luma.new_empty(len(luma), CLIP_FRAMES, 2, height // 2, width // 2)
+    for number, frame in enumerate(_whole_frames(frames_BTCHW)):
         luma[:, number], chroma[:, number] = planes_of(frame)
     return luma, chroma
 
 
-def _whole_frame(frame_BCHW: Tensor) -> Tensor:
-    frame = frame_BCHW.contiguous()
-    return whole_cells(frame.float().div_(255) if frame.dtype == torch.uint8 else frame)
+def _whole_frames(frames_BTCHW: Tensor) -> Iterator[Tensor]:
+    """8 frames of whole cells, ``(B, 3, H, W)`` float, one after the other.
+
+    What lies between fits into a cache, and into little memory.
+    """
+    for number in range(CLIP_FRAMES):
+        frame = frames_BTCHW[:, min(number, frames_BTCHW.shape[1] - 1)].contiguous()
+        yield whole_cells(frame.float().div_(255) if frame.dtype == torch.uint8 else frame)
 
 
 def _line_up(luma: Tensor, chroma: Tensor, motion: Tensor) -> None:
