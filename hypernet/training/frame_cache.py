@@ -59,7 +59,8 @@ def build_cache(
 
     Args:
         sources: folder of videos and stills, searched recursively.
-        folder: where raw frames go; reused when the settings and files are the same.
+        folder: where raw frames go; reused when the settings and files are the same, replaced where
+            a file has changed.
         max_frames: leading frames kept per video.
         min_side: sources with a shorter side below this are skipped.
         min_frames: videos with fewer frames are skipped.
@@ -99,12 +100,12 @@ def _too_small(clip: CachedClip, min_side: int, min_frames: int) -> str:
 
 def _cached(path: Path, name: str, folder: Path, max_frames: int) -> CachedClip:
     stat = path.stat()
-    key = hashlib.sha256(f"{path}|{stat.st_size}|{stat.st_mtime_ns}|{max_frames}".encode())
-    index = folder / f"{key.hexdigest()[:16]}.json"
-    if index.exists():
-        return CachedClip(**json.loads(index.read_text()))
+    index = folder / f"{_key(path, max_frames)}.json"
+    raw = folder / f"{_key(path, max_frames, stat.st_size, stat.st_mtime_ns)}.rgb"
+    known = CachedClip(**json.loads(index.read_text())) if index.exists() else None
+    if known is not None and known.file == raw.name:
+        return known
     frames = _decode(path, max_frames)
-    raw = index.with_suffix(".rgb")
     frames.tofile(raw)
     clip = CachedClip(
         source=name,
@@ -114,7 +115,13 @@ def _cached(path: Path, name: str, folder: Path, max_frames: int) -> CachedClip:
         width=frames.shape[2],
     )
     index.write_text(json.dumps(asdict(clip)))
+    if known is not None:
+        (folder / known.file).unlink(missing_ok=True)
     return clip
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
 def _decode(path: Path, max_frames: int) -> NDArray[np.uint8]:

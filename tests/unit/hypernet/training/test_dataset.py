@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,22 @@ def test_a_folder_without_a_usable_clip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_text("no")
     with pytest.raises(UnreadableInput, match="1 were skipped"):
         build_cache(tmp_path, tmp_path / "cache", max_frames=8, min_side=1, min_frames=1)
+
+
+def test_frames_of_a_changed_source_replace_the_old_ones(tmp_path: Path) -> None:
+    folder, held = make_sources(tmp_path), tmp_path / "cache"
+
+    def build() -> set[Path]:
+        build_cache(folder, held, max_frames=20, min_side=64, min_frames=16)
+        return set(held.iterdir())
+
+    before = build()
+    assert build() == before
+    source = next(folder.glob("aa*"))
+    os.utime(source, ns=(0, source.stat().st_mtime_ns + 1_000_000))
+    after = build()
+    assert len(after) == len(before)
+    assert len(after - before) == 1
 
 
 def test_batches_depend_on_seed_and_step_only(cache: FrameCache) -> None:
