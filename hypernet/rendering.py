@@ -26,15 +26,21 @@ class Renderer:
         decoders: of the stream.
         clips: of the segment; those that are not asked for may still be without symbols.
         keep: how many networks are kept: of as many clips as are rendered in turns.
+        show_references: reference clips will be rendered, too, so their networks are made whole.
     """
 
     def __init__(
-        self, decoders: SegmentDecoder, clips: Sequence[ClipSymbols], keep: int = 1
+        self,
+        decoders: SegmentDecoder,
+        clips: Sequence[ClipSymbols],
+        keep: int = 1,
+        *,
+        show_references: bool = False,
     ) -> None:
         self._decoders, self._clips = decoders, clips
         self._nearest: dict[tuple[int, int], Tensor] = {}
         self._networks: dict[int, Callable[[Tensor], Tensor]] = {}
-        self._keep = keep
+        self._keep, self._show_references = keep, show_references
         self._making_nearest = threading.RLock()
 
     def pictures(self, number: int, times: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
@@ -100,7 +106,7 @@ class Renderer:
 
     def _one_frame(self, number: int, frame: int) -> Tensor:
         time = torch.tensor([float(frame)], device=self._decoders.device)
-        if self._keep > 1 or number in self._networks:
+        if self._show_references or number in self._networks:
             return self._bound(number)(time)[0]
         # A network that is made for one frame takes an eighth of the memory.
         decoder = self._decoders.decoder_of(self._clips[number].num_frames)

@@ -121,7 +121,13 @@ def _few_at_a_time(
 ) -> Iterator[Iterator[Frame]]:
     """Frames of one clip each, and no more than 8 of them."""
     # Those of the clips in the middle, which all others depart from, are needed twice.
-    renderer = Renderer(segments, symbols.clips, keep=1 if at_once == 1 else at_once + 2)
+    several = at_once > 1
+    renderer = Renderer(
+        segments,
+        symbols.clips,
+        keep=at_once + 2 if several else 1,
+        show_references=several,
+    )
     pts = iter(part.timing.pts[part.frames.start : part.frames.stop])
     places = clip_places(part.timing.clip_frames, part.frames)
     for clip, group in itertools.groupby(places, key=itemgetter(0)):
