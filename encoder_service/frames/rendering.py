@@ -33,7 +33,10 @@ from hypernet.video.pictures import png_of
 
 
 class PipeSource:
-    """The stream as the other side of the pipe reads it; implements `ByteSource`."""
+    """The stream as the other side of the pipe reads it; implements `ByteSource`.
+
+    For one thread at a time, which is all that rendering a single frame takes.
+    """
 
     def __init__(self, requests: BinaryIO, answers: BinaryIO, size: int) -> None:
         self._requests, self._answers, self._size = requests, answers, size

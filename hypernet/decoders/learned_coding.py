@@ -172,9 +172,8 @@ def _walk_grid(known: _Known, coder: Coder, gate: IntArray, symbols: IntArray) -
     at_first = _plane(first, device)
     flags = _walk_flags(known, coder, (context, at_first), even, symbols[config.first :])
     at_flags = _plane(flags, device)
-    grid = np.zeros(
-        symbols.shape, np.int32
-    )  # unlike `zeros_like`, takes no memory before it is used
+    # Unlike `zeros_like`, this takes no memory before it is written to.
+    grid = np.zeros(symbols.shape, np.int32)
     grid[: config.first] = first
     split = config.first + sum(config.middle)
     middle = grid[config.first : split]
