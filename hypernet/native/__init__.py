@@ -1,0 +1,1 @@
+"""C kernels for decoding on a CPU; torch computes the same where they were not built."""
