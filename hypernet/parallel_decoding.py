@@ -11,6 +11,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,9 @@ from torch import Tensor
 from hypernet.bitstream.header import StreamHeader
 from hypernet.crop import Crop
 from hypernet.decoders import Decoder
+from hypernet.decoders.native_tubelet import NativeClip
 from hypernet.decoders.together import bind_together
+from hypernet.decoders.tubelet import Tubelet
 from hypernet.device_memory import out_of_memory
 from hypernet.one_thread_each import one_thread_each
 from hypernet.pending import PendingFrames, decode_symbols
@@ -113,7 +116,10 @@ class FrameRenderer:
         """Jobs that can be rendered together, and fit."""
         alike: defaultdict[tuple[object, ...], list[Job]] = defaultdict(list)
         for job in jobs:
-            alike[job.kind].append(job)
+            if _is_native(job, self._dtype):
+                yield [job]
+            else:
+                alike[job.kind].append(job)
         for group in alike.values():
             size = max(1, self._frames_at_once(group[0].decoder) // len(group[0].times))
             if self._device.type == "cpu":
@@ -132,6 +138,10 @@ class FrameRenderer:
 
     def _render(self, batch: Sequence[Job], at_once: int, frames: _Output) -> None:
         """A batch of clips; half of it at a time where the device's memory does not suffice."""
+        if _is_native(batch[0], self._dtype):
+            with torch.inference_mode():
+                self._draw(batch[0], frames)
+            return
         try:
             # Inference is inside: what is returned may be changed, and saved for gradients.
             with torch.inference_mode():
@@ -148,6 +158,13 @@ class FrameRenderer:
         else:
             self._render(batch, at_once // 2, frames)
 
+    def _draw(self, job: Job, frames: _Output) -> None:
+        """A clip by C kernels, which write a frame where it belongs."""
+        only = float(job.times[0]) if len(job.times) == 1 else None
+        clip = cast("Tubelet", job.decoder).native(job.weights(self._device), only)
+        for time in job.times:
+            frames.draw(job, time, clip)
+
     def _passes(self, batch: Sequence[Job], at_once: int) -> Iterator[tuple[range, Tensor]]:
         """Positions among the wanted frames of each clip, and these frames."""
         weights = [job.weights(self._device) for job in batch]
@@ -160,6 +177,10 @@ class FrameRenderer:
         for start in range(0, times_BN.shape[1], at_once):
             part = times_BN[:, start : start + at_once]
             yield range(start, start + part.shape[1]), render(part)
+
+
+def _is_native(job: Job, dtype: torch.dtype) -> bool:
+    return isinstance(job.decoder, Tubelet) and job.decoder.is_native({}, dtype)
 
 
 class _Output:
@@ -187,6 +208,18 @@ class _Output:
         for job, frames in zip(batch, frames_BNCHW, strict=True):
             for position, frame in zip(positions, frames, strict=True):
                 self._keep(job, (job.clip, job.times[position]), frame)
+
+    def draw(self, job: Job, time: int, clip: NativeClip) -> None:
+        """Have a frame rendered straight to where it is wanted."""
+        place = (job.clip, time)
+        wanted = job.scene.outputs.get(place, ())
+        if self._size is not None or place in job.scene.references:
+            self._keep(job, place, clip(torch.tensor([float(time)]))[0])
+        elif wanted:
+            frames = self.tensors[self._place[id(job.scene)]]
+            clip.draw(float(time), job.scene.crop.within(job.window), frames[wanted[0]])
+            for position in wanted[1:]:
+                frames[position] = frames[wanted[0]]
 
     def _keep(self, job: Job, place: tuple[int, int], frame_CHW: Tensor) -> None:
         scene = job.scene

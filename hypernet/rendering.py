@@ -12,11 +12,16 @@ from torch import Tensor
 
 from hypernet.bitstream.segment import ClipSymbols
 from hypernet.decoders.coding_order import Step, nearest_frame
+from hypernet.decoders.native_tubelet import NativeClip
 from hypernet.device_memory import memory_of
 from hypernet.quantization import dequantize
 from hypernet.segment_decoder import SegmentDecoder
 
 BATCH_BYTES = 256 << 20  # activations rendered at once
+
+
+Network = Callable[[Tensor], Tensor]
+"""Times ``(N,)`` to ``frames_NCHW``, RGB in [0, 1]."""
 
 
 class Renderer:
@@ -39,20 +44,25 @@ class Renderer:
     ) -> None:
         self._decoders, self._clips = decoders, clips
         self._nearest: dict[tuple[int, int], Tensor] = {}
-        self._networks: dict[int, Callable[[Tensor], Tensor]] = {}
+        self._networks: dict[int, Network] = {}
         self._keep, self._show_references = keep, show_references
         self._making_nearest = threading.RLock()
 
     def pictures(self, number: int, times: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         """8-bit frames of a clip at the given times."""
-        for frames_NCHW in self._rendered(number, times):
-            yield from to_uint8(frames_NCHW).numpy()
+        for network, times_N in self._parts(number, times):
+            with torch.inference_mode(), memory_of(self._decoders.device):
+                levels_NHWC = levels(network, times_N)
+            yield from levels_NHWC.numpy()
 
     def rendered(self, number: int) -> Tensor:
         """All frames of a clip, ``(T, 3, H, W)`` in [0, 1]."""
-        return torch.cat(list(self._rendered(number, range(self._clips[number].num_frames))))
+        parts = self._parts(number, range(self._clips[number].num_frames))
+        with torch.inference_mode(), memory_of(self._decoders.device):
+            return torch.cat([network(times_N) for network, times_N in parts])
 
-    def _rendered(self, number: int, times: Sequence[int]) -> Iterator[Tensor]:
+    def _parts(self, number: int, times: Sequence[int]) -> Iterator[tuple[Network, Tensor]]:
+        """A clip's network, and as many times as are rendered at once."""
         device = self._decoders.device
         decoder = self._decoders.decoder_of(self._clips[number].num_frames)
         # On a CPU, what lies between two layers of one frame just fits into the cache.
@@ -60,11 +70,9 @@ class Renderer:
         all_times = torch.tensor(times, dtype=torch.float32, device=device)
         network = self._bound(number)
         for times_N in torch.split(all_times, max(1, min(8, fitting))):
-            with torch.inference_mode(), memory_of(device):
-                frames_NCHW = network(times_N)
-            yield frames_NCHW
+            yield network, times_N
 
-    def _bound(self, number: int) -> Callable[[Tensor], Tensor]:
+    def _bound(self, number: int) -> Network:
         """The network of a clip, made where it is not among those used last."""
         network = self._networks.pop(number, None)
         if network is None:
@@ -111,6 +119,13 @@ class Renderer:
         # A network that is made for one frame takes an eighth of the memory.
         decoder = self._decoders.decoder_of(self._clips[number].num_frames)
         return decoder.render(self._weights(number), time)[0]
+
+
+def levels(network: Network, times_N: Tensor) -> Tensor:
+    """``frames_NHWC`` of a network, 8-bit RGB on the CPU."""
+    if isinstance(network, NativeClip):
+        return network.levels(times_N)
+    return to_uint8(network(times_N))
 
 
 def to_uint8(frames_NCHW: Tensor) -> Tensor:

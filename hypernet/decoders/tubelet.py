@@ -21,6 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hypernet.decoders.native_tubelet import NativeClip, can_render
 from hypernet.decoders.spectrum import (
     CHROMA_CELL,
     CLIP_FRAMES,
@@ -157,9 +158,21 @@ class Tubelet:
     def _bound(
         self, weights: Mapping[str, Tensor], only_B1: Tensor | None = None
     ) -> Callable[[Tensor], Tensor]:
+        if self.is_native(weights):
+            only = None if only_B1 is None else float(only_B1)
+            return self.native(weights, only)
         stacked = {name: value[None] for name, value in weights.items()}
         batch = self.bind_batch(stacked, only_B1=only_B1)
         return lambda times_N: batch(times_N[None])[0]
+
+    def is_native(self, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> bool:
+        """Whether C kernels render these weights: on a CPU, without gradients."""
+        differentiated = any(value.requires_grad for value in weights.values())
+        return self._base is not None and not differentiated and can_render(self._base, dtype)
+
+    def native(self, weights: Mapping[str, Tensor], only: float | None = None) -> NativeClip:
+        """``bind`` by C kernels; ``only`` is the one time that will be asked for, if but one."""
+        return NativeClip(self._kernels(), weights, (self.clip.height, self.clip.width), only)
 
     def bind_batch(
         self,
@@ -177,8 +190,7 @@ class Tubelet:
         Raises:
             MissingDecodeFile: the decoder was made without shipped kernels.
         """
-        if self._base is None:
-            raise MissingDecodeFile("a tubelet stream needs its decode file to be rendered")
+        base = self._kernels()
         reference = weights_B.get("reference")
         weights = ClipWeights(
             motion=weights_B["motion"],
@@ -187,10 +199,15 @@ class Tubelet:
             grid=weights_B["grid"],
             reference=None if reference is None else whole_cells(reference),
         )
-        planes = painted_planes(self._base, weights, only_B1)
-        clips = ClipRenderer(self._base, weights, planes, dtype)
+        planes = painted_planes(base, weights, only_B1)
+        clips = ClipRenderer(base, weights, planes, dtype)
         height, width = self.clip.height, self.clip.width
         return lambda times_BN: clips.frames(times_BN)[..., :height, :width].clamp(0.0, 1.0)
+
+    def _kernels(self) -> Mapping[str, Tensor]:
+        if self._base is None:
+            raise MissingDecodeFile("a tubelet stream needs its decode file to be rendered")
+        return self._base
 
     def multiply_adds_per_pixel(self) -> float:
         """Convolutions and matrix products; sampling adds fewer than ten a pixel.

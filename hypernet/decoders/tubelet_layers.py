@@ -130,7 +130,7 @@ def painted_planes(
     grid, parts, start = weights.grid, _used_parts(weights.grid), departure_point(weights)
     mix_BK = None
     if times_B1 is not None:
-        mix_BK = torch.matmul(_share_of_frames(times_B1[:, 0]), base["time"])
+        mix_BK = torch.matmul(share_of_frames(times_B1[:, 0]), base["time"])
     # Some rows after the other, as all of a large picture would take most of the memory.
     at_once = max(1, _CELLS_AT_ONCE // grid.shape[-1])
     painted = [
@@ -296,11 +296,11 @@ def _at(planes_BTCHW: Tensor, times_BN: Tensor) -> Tensor:
         if len(whole) == 1:
             return planes_BTCHW[:, whole[0]]
         return planes_BTCHW[torch.arange(len(whole), device=whole.device)[:, None], whole]
-    mixed = torch.matmul(_share_of_frames(times_BN), planes_BTCHW.flatten(2))
+    mixed = torch.matmul(share_of_frames(times_BN), planes_BTCHW.flatten(2))
     return torch.unflatten(mixed, 2, planes_BTCHW.shape[2:])
 
 
-def _share_of_frames(times: Tensor) -> Tensor:
+def share_of_frames(times: Tensor) -> Tensor:
     """What each of the 8 frames contributes at a time: linear between neighbours."""
     knots = torch.arange(CLIP_FRAMES, device=times.device)
     return (1 - (times[..., None] - knots).abs()).clamp(min=0)

@@ -28,7 +28,7 @@ def dense_field(motion_B2hw: Tensor, height: int, width: int, cell: int = MOTION
 
     A ``cell`` of half the size gives the field of a picture of half the size.
     """
-    motion = _bounded(motion_B2hw) * (cell / MOTION_CELL)
+    motion = bounded(motion_B2hw) * (cell / MOTION_CELL)
     rows = _interpolation(height, motion.shape[-2], cell).to(motion)
     columns = _interpolation(width, motion.shape[-1], cell).to(motion)
     return rows @ motion @ columns.T
@@ -40,7 +40,7 @@ def moved_points(motion_B2hw: Tensor, height: int, width: int, cell: int = MOTIO
     What ``sample_at`` takes, made at once from what is sent: much less memory is touched than
     by way of a dense field.
     """
-    motion = to_unit(_bounded(motion_B2hw) * (cell / MOTION_CELL), (height, width))
+    motion = to_unit(bounded(motion_B2hw) * (cell / MOTION_CELL), (height, width))
     lines = _interpolation(height, motion.shape[-2], cell).to(motion) @ motion
     own = _own_place(height).to(motion).expand(len(lines), -1, -1, -1)
     across = _across(width, motion.shape[-1], cell).to(motion)
@@ -57,7 +57,7 @@ def quarter_points(
         ``(B, factor * height, width / factor, 2)``: the pixels of the first row and column of each
         ``factor x factor`` square, then those of the next column.
     """
-    motion = to_unit(_bounded(motion_B2hw) * (cell / MOTION_CELL), (height, width))
+    motion = to_unit(bounded(motion_B2hw) * (cell / MOTION_CELL), (height, width))
     rows = _interpolation(height, motion.shape[-2], cell).to(motion)
     columns = _interpolation(width, motion.shape[-1], cell).to(motion)
     apart = (torch.cat([matrix[n::factor] for n in range(factor)]) for matrix in (rows, columns))
@@ -68,7 +68,8 @@ def quarter_points(
     return field.permute(0, 2, 4, 3, 5, 1).reshape(-1, factor * height, width // factor, 2)
 
 
-def _bounded(motion: Tensor) -> Tensor:
+def bounded(motion: Tensor) -> Tensor:
+    """Displacements as they are used: numbers within ``MAX_MOTION``."""
     # Damaged weights may hold anything, and sampling at NaN reads outside of memory.
     return motion.nan_to_num(0.0).clamp(-MAX_MOTION, MAX_MOTION)
 

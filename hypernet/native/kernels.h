@@ -20,4 +20,16 @@ typedef float v8 __attribute__((vector_size(32)));
 
 #define INLINE static inline __attribute__((always_inline))
 
+INLINE v8 load(const float *from) {
+    v8 value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+/* Towards minus infinity, of numbers that an int can hold. */
+INLINE int floored(float x) {
+    int whole = (int)x;
+    return whole - ((float)whole > x);
+}
+
 #endif

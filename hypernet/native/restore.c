@@ -4,68 +4,19 @@
  */
 #include <stdlib.h>
 
+#include "field.h"
 #include "kernels.h"
 
 enum { LUMA = 16, CHROMA = 8, PLANES = LUMA + CHROMA, PIXELS = 48, GAIN_SCALE = 16, LANES = 8 };
 
-/* A displacement in pixels for each square, linear between the centres of squares. */
-typedef struct {
-    const float *squares; /* x then y, rows x columns each */
-    int rows, columns;
-    int cell; /* pixels along a side */
-} field;
-
-typedef struct {
-    int first, second;
-    float share; /* of the second */
-} between;
-
-/* Within 0 and `most`; what is not a number becomes 0. */
-INLINE float limited(float x, float most) {
-    x = x > 0.0f ? x : 0.0f;
-    return x < most ? x : most;
-}
-
-INLINE between neighbours(int position, int cell, int count) {
-    float at = (position + 0.5f) / (float)cell - 0.5f;
-    at = limited(at, (float)(count - 1));
-    int first = (int)at;
-    return (between){first, first + 1 < count ? first + 1 : first, at - (float)first};
-}
-
-/* Displacements along one row of pixels: x then y, `width` each. */
-INLINE void displaced_row(const field *motion, int row, int width, float *line, float *moved) {
-    between rows = neighbours(row, motion->cell, motion->rows);
-    for (int axis = 0; axis < 2; axis++) {
-        const float *squares = motion->squares + axis * motion->rows * motion->columns;
-        for (int column = 0; column < motion->columns; column++) {
-            float above = squares[rows.first * motion->columns + column];
-            float below = squares[rows.second * motion->columns + column];
-            line[column] = above + rows.share * (below - above);
-        }
-        float *out = moved + axis * width;
-        int half = motion->cell / 2;
-        for (int x = 0; x < half && x < width; x++) out[x] = line[0];
-        for (int column = 0; column < motion->columns; column++) {
-            int start = half + column * motion->cell;
-            int stop = start + motion->cell < width ? start + motion->cell : width;
-            float from = line[column];
-            float to = line[column + 1 < motion->columns ? column + 1 : column];
-            float slope = (to - from) / (float)motion->cell;
-            for (int x = start; x < stop; x++)
-                out[x] = from + slope * ((float)(x - start) + 0.5f);
-        }
-    }
-}
-
 /* One row of a picture read at displaced places, the border repeated: bilinear. */
-INLINE void sampled_row(const float *restrict picture, int height, int width, int row,
-                        const float *restrict moved, int *restrict place, float *restrict shares,
-                        float *restrict out) {
+INLINE void sampled_row(const float *restrict picture, int height, int width, int row, int start,
+                        int stop, const float *restrict moved, int *restrict place,
+                        float *restrict shares, float *restrict out) {
     float right = (float)(width - 1), bottom = (float)(height - 1);
     float *across = shares, *down = shares + width;
     int *second = place + width;
-    for (int x = 0; x < width; x++) {
+    for (int x = start; x < stop; x++) {
         /* What moves right is found to the left. */
         float at_x = limited((float)x - moved[x], right);
         float at_y = limited((float)row - moved[width + x], bottom);
@@ -78,7 +29,7 @@ INLINE void sampled_row(const float *restrict picture, int height, int width, in
         place[x] = y0 * width + x0;
         second[x] = place[x] + width;
     }
-    for (int x = 0; x < width; x++) {
+    for (int x = start; x < stop; x++) {
         const float *top = picture + place[x], *low = picture + second[x];
         float above = top[0] + across[x] * (top[1] - top[0]);
         float below = low[0] + across[x] * (low[1] - low[0]);
@@ -96,21 +47,35 @@ typedef struct {
     int tile_rows, tile_columns;
     int hidden; /* channels, a multiple of 8 */
     const float *kernel_in, *bias_in;   /* 3 x 3 x planes x hidden */
-    const float *kernel_out, *bias_out; /* (planes + hidden) x 48 */
+    const float *kernel_out, *bias_out; /* (planes + hidden) x 48: 4 rows as the target has them */
 } nrv_frame;
 
+/* Where a part of the frame goes: 8-bit levels or values in [0, 1], the other is NULL. */
 typedef struct {
+    int top, left, height, width;
+    int planar; /* 3 x height x width if true, else height x width x 3 */
+    uint8_t *levels;
+    float *values;
+} nrv_target;
+
+typedef struct {
+    int start, stop; /* quarter-size columns that are wanted; start is a multiple of 4 */
     float *line, *moved, *shares, *sampled;
     int *place;
     float *rows[3];  /* planes x (quarter width + 2) */
     float *tile_row; /* tile columns x 2 * hidden */
-    float *pixels;   /* 4 x 3 * width */
+    float *pixels;   /* 4 x 3 x width or 4 x width x 3 */
 } scratch;
 
-INLINE const float *row_of(const field *motion, const float *picture,
-                           int height, int width, int row, scratch *s) {
+/* A row of the picture, moved; `factor` of its pixels are a quarter-size one. */
+INLINE const float *row_of(const field *motion, const float *picture, int height, int width,
+                           int row, int factor, scratch *s) {
     if (!motion->squares) return picture + (size_t)row * width;
-    sampled_row(picture, height, width, row, s->moved, s->place, s->shares, s->sampled);
+    /* The convolution sees one pixel around. */
+    int start = s->start > 0 ? factor * (s->start - 1) : 0;
+    int stop = factor * (s->stop + 1) < width ? factor * (s->stop + 1) : width;
+    sampled_row(picture, height, width, row, start, stop, s->moved, s->place, s->shares,
+                s->sampled);
     return s->sampled;
 }
 
@@ -122,8 +87,8 @@ INLINE void planes_row(const nrv_frame *f, int quarter, scratch *s, float *restr
     field motion = {f->motion, f->motion_rows, f->motion_columns, 32};
     for (int dy = 0; dy < 4; dy++) {
         int row = 4 * quarter + dy;
-        if (f->motion) displaced_row(&motion, row, f->width, s->line, s->moved);
-        const float *seen = row_of(&motion, f->luma, f->height, f->width, row, s);
+        if (f->motion) displaced_row(&motion, row, f->width, 1.0f, s->line, s->moved);
+        const float *seen = row_of(&motion, f->luma, f->height, f->width, row, 4, s);
         for (int dx = 0; dx < 4; dx++) {
             float *plane = out + (4 * dy + dx) * stride + 1;
             for (int x = 0; x < across; x++) plane[x] = seen[4 * x + dx];
@@ -133,25 +98,16 @@ INLINE void planes_row(const nrv_frame *f, int quarter, scratch *s, float *restr
     motion.cell = 16;
     for (int dy = 0; dy < 2; dy++) {
         int row = 2 * quarter + dy;
-        if (f->motion) {
-            displaced_row(&motion, row, width, s->line, s->moved);
-            for (int x = 0; x < 2 * width; x++) s->moved[x] *= 0.5f;
-        }
+        if (f->motion) displaced_row(&motion, row, width, 0.5f, s->line, s->moved);
         for (int colour = 0; colour < 2; colour++) {
             const float *picture = f->chroma + (size_t)colour * height * width;
-            const float *seen = row_of(&motion, picture, height, width, row, s);
+            const float *seen = row_of(&motion, picture, height, width, row, 2, s);
             for (int dx = 0; dx < 2; dx++) {
                 float *plane = out + (LUMA + 4 * colour + 2 * dy + dx) * stride + 1;
                 for (int x = 0; x < across; x++) plane[x] = seen[2 * x + dx];
             }
         }
     }
-}
-
-INLINE v8 load(const float *from) {
-    v8 value;
-    memcpy(&value, from, sizeof value);
-    return value;
 }
 
 typedef int32_t mask8 __attribute__((vector_size(32)));
@@ -202,7 +158,7 @@ INLINE void modulated(const nrv_frame *f, const float *tile_row, int x, int grou
 
 /* The 4x4 pixels of `count` neighbouring quarter-size pixels. */
 INLINE void shown(const nrv_frame *f, const float *middle, int stride, int x, int count,
-                  int groups, const v8 *hidden, float *restrict pixels) {
+                  int groups, const v8 *hidden, int planar, float *restrict pixels) {
     v8 out[2 * PIXELS / LANES];
     enum { PARTS = PIXELS / LANES };
     UNROLL
@@ -227,28 +183,34 @@ INLINE void shown(const nrv_frame *f, const float *middle, int stride, int x, in
                 out[pixel * PARTS + part] += value * load(taps + LANES * part);
         }
     UNROLL
-    for (int pixel = 0; pixel < count; pixel++)
-        for (int dy = 0; dy < 4; dy++)
-            memcpy(pixels + dy * 3 * f->width + 12 * (x + pixel),
-                   (const float *)(out + pixel * PARTS) + 12 * dy, 12 * sizeof(float));
+    for (int pixel = 0; pixel < count; pixel++) {
+        const float *from = (const float *)(out + pixel * PARTS);
+        for (int dy = 0; dy < 4; dy++, pixels += 3 * f->width, from += 12) {
+            if (!planar) memcpy(pixels + 12 * (x + pixel), from, 12 * sizeof(float));
+            for (int c = 0; c < 3 && planar; c++)
+                memcpy(pixels + c * f->width + 4 * (x + pixel), from + 4 * c, 4 * sizeof(float));
+        }
+        pixels -= 12 * f->width;
+    }
 }
 
-INLINE void restored_row(const nrv_frame *f, int quarter, int groups, scratch *s) {
+INLINE void restored_row(const nrv_frame *f, int quarter, int groups, int planar, scratch *s) {
     enum { AT_ONCE = 4 };
-    int across = f->width / 4, stride = across + 2, size = 2 * LANES * groups;
+    int stride = f->width / 4 + 2, size = 2 * LANES * groups;
     between tiles = neighbours(quarter, GAIN_SCALE, f->tile_rows);
     const float *above = f->gains + tiles.first * f->tile_columns * size;
     const float *below = f->gains + tiles.second * f->tile_columns * size;
     for (int i = 0; i < f->tile_columns * size; i++)
         s->tile_row[i] = above[i] + tiles.share * (below[i] - above[i]);
     /* Widths are multiples of 16, so quarter-size ones of 4. */
-    for (int x = 0; x < across; x += AT_ONCE) {
+    for (int x = s->start; x < s->stop; x += AT_ONCE) {
         v8 hidden[AT_ONCE * 4];
         convolved(s->rows, stride, x, AT_ONCE, groups, f->kernel_in, f->bias_in, hidden);
         for (int pixel = 0; pixel < AT_ONCE; pixel++)
             modulated(f, s->tile_row, x + pixel, groups, hidden + pixel * groups);
         for (int pixel = 0; pixel < AT_ONCE; pixel += 2)
-            shown(f, s->rows[1], stride, x + pixel, 2, groups, hidden + pixel * groups, s->pixels);
+            shown(f, s->rows[1], stride, x + pixel, 2, groups, hidden + pixel * groups, planar,
+                  s->pixels);
     }
 }
 
@@ -267,50 +229,62 @@ INLINE void write_values(const float *restrict pixels, int count, float *restric
     }
 }
 
+/* Some lines of floats as they are wanted. */
+INLINE void write_line(const float *pixels, int count, const nrv_target *to, size_t place) {
+    if (to->levels) write_levels(pixels, count, to->levels + place);
+    if (to->values) write_values(pixels, count, to->values + place);
+}
+
+INLINE void write_rows(const nrv_frame *f, int quarter, const nrv_target *to, const float *pixels) {
+    for (int dy = 0; dy < 4; dy++, pixels += 3 * f->width) {
+        int row = 4 * quarter + dy - to->top;
+        if (row < 0 || row >= to->height) continue;
+        size_t place = (size_t)row * to->width, plane = (size_t)to->height * to->width;
+        if (!to->planar) write_line(pixels + 3 * to->left, 3 * to->width, to, 3 * place);
+        for (int c = 0; c < 3 && to->planar; c++)
+            write_line(pixels + c * f->width + to->left, to->width, to, c * plane + place);
+    }
+}
+
 FOR_EACH_PROCESSOR
-static void restore(const nrv_frame *f, scratch *s, int height, int width, uint8_t *levels,
-                    float *values) {
-    int quarters = f->height / 4;
-    planes_row(f, -1, s, s->rows[0]);
-    planes_row(f, 0, s, s->rows[1]);
-    for (int quarter = 0; quarter < quarters && 4 * quarter < height; quarter++) {
+static void restore(const nrv_frame *f, const nrv_target *to, scratch *s) {
+    int first = to->top / 4, last = (to->top + to->height - 1) / 4;
+    s->start = to->left / 16 * 4;
+    s->stop = (to->left + to->width + 15) / 16 * 4;
+    planes_row(f, first - 1, s, s->rows[0]);
+    planes_row(f, first, s, s->rows[1]);
+    for (int quarter = first; quarter <= last; quarter++) {
         planes_row(f, quarter + 1, s, s->rows[2]);
         switch (f->hidden / LANES) {
-            case 1: restored_row(f, quarter, 1, s); break;
-            case 2: restored_row(f, quarter, 2, s); break;
-            case 3: restored_row(f, quarter, 3, s); break;
-            default: restored_row(f, quarter, 4, s); break;
+            case 1: restored_row(f, quarter, 1, to->planar, s); break;
+            case 2: restored_row(f, quarter, 2, to->planar, s); break;
+            case 3: restored_row(f, quarter, 3, to->planar, s); break;
+            default: restored_row(f, quarter, 4, to->planar, s); break;
         }
-        for (int dy = 0; dy < 4 && 4 * quarter + dy < height; dy++) {
-            const float *pixels = s->pixels + dy * 3 * f->width;
-            size_t start = (size_t)(4 * quarter + dy) * 3 * width;
-            if (levels) write_levels(pixels, 3 * width, levels + start);
-            if (values) write_values(pixels, 3 * width, values + start);
-        }
+        write_rows(f, quarter, to, s->pixels);
         float *oldest = s->rows[0];
         s->rows[0] = s->rows[1], s->rows[1] = s->rows[2], s->rows[2] = oldest;
     }
 }
 
-/* One frame, RGB, cut to height x width: 8-bit levels, values in [0, 1], or both.
- * Returns 0, or -1 if there is no memory. */
-int nrv_restore(const nrv_frame *f, int height, int width, uint8_t *levels, float *values) {
-    size_t row = (size_t)PLANES * (f->width / 4 + 2);
+/* Part of a frame, RGB. Returns 0, or -1 if there is no memory. */
+int nrv_restore(const nrv_frame *f, const nrv_target *to) {
+    size_t width = f->width, row = PLANES * (width / 4 + 2);
     size_t tiles = (size_t)f->tile_columns * 2 * f->hidden;
-    size_t floats = f->motion_columns + 6 * (size_t)f->width + 3 * row + tiles + 12 * (size_t)f->width;
-    float *memory = malloc(floats * sizeof(float) + 2 * f->width * sizeof(int));
+    size_t floats = f->motion_columns + 18 * width + 3 * row + tiles;
+    float *memory = malloc(floats * sizeof(float) + 2 * width * sizeof(int));
     if (!memory) return -1;
     scratch s = {.line = memory};
     s.moved = s.line + f->motion_columns;
-    s.shares = s.moved + 2 * f->width;
-    s.sampled = s.shares + 2 * f->width;
-    s.rows[0] = s.sampled + 2 * f->width;
+    s.shares = s.moved + 2 * width;
+    s.sampled = s.shares + 2 * width;
+    s.rows[0] = s.sampled + 2 * width;
     s.rows[1] = s.rows[0] + row;
     s.rows[2] = s.rows[1] + row;
     s.tile_row = s.rows[2] + row;
     s.pixels = s.tile_row + tiles;
-    s.place = (int *)(s.pixels + 12 * (size_t)f->width);
-    restore(f, &s, height, width, levels, values);
+    s.place = (int *)(s.pixels + 12 * width);
+    restore(f, to, &s);
     free(memory);
     return 0;
 }

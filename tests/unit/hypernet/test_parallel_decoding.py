@@ -169,6 +169,7 @@ class _SmallDevice:
         return limited
 
 
+@pytest.mark.usefixtures("without_kernels")
 @pytest.mark.parametrize("fitting", [1, 3])
 def test_batches_are_halved_until_they_fit(monkeypatch: pytest.MonkeyPatch, fitting: int) -> None:
     batch = [pending("codec-fast") for _ in range(3)]

@@ -83,6 +83,7 @@ def test_a_frame_is_the_same_alone_and_in_a_batch(wire_id: int) -> None:
         torch.testing.assert_close(alone[0], together[number], rtol=0, atol=1e-5)
 
 
+@pytest.mark.usefixtures("without_kernels")
 @pytest.mark.parametrize("wire_id", ALL)
 @pytest.mark.parametrize("size", [(37, 50), (24, 24), (5, 90)])
 def test_multiply_adds_are_counted_right(wire_id: int, size: tuple[int, int]) -> None:
@@ -94,6 +95,7 @@ def test_multiply_adds_are_counted_right(wire_id: int, size: tuple[int, int]) ->
     assert decoder.multiply_adds_per_pixel() == pytest.approx(counted)
 
 
+@pytest.mark.usefixtures("without_kernels")
 @pytest.mark.parametrize("wire_id", ALL)
 @pytest.mark.parametrize("size", [(37, 50), (1, 1), (96, 8)])
 def test_activation_bytes_bound_every_operation(wire_id: int, size: tuple[int, int]) -> None:

@@ -1,0 +1,321 @@
+"""Rendering of tubelet clips by C kernels, on a CPU: the layers of ``tubelet_layers``, faster.
+
+What lies between layers never leaves the cache, and of the grid only what is not zero is painted.
+Pixels differ from those of ``tubelet_layers`` by rounding only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Mapping
+from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_uint8
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypernet.crop import Crop
+from hypernet.decoders.spectrum import (
+    CHROMA_CELL,
+    CLIP_FRAMES,
+    GRID_CELL,
+    colour_matrix,
+    spectrum,
+)
+from hypernet.decoders.tubelet_layers import KERNEL_SCALE, clip_phase, share_of_frames
+from hypernet.decoders.warp import bounded
+from hypernet.native import library
+
+MAX_WIDTH = 32
+"""Channels of the restoring layers that the kernels have room for."""
+_LANES = 8
+
+_Floats = POINTER(c_float)
+
+
+class _Painting(Structure):
+    _fields_ = (
+        ("grid", _Floats),
+        ("channels", c_int),
+        ("rows", c_int),
+        ("columns", c_int),
+        ("places", POINTER(c_int32)),
+        ("luma_patterns", _Floats),
+        ("chroma_patterns", _Floats),
+        ("mix", _Floats),
+        ("times", c_int),
+        ("start_luma", _Floats),
+        ("start_chroma", _Floats),
+    )
+
+
+class _Departure(Structure):
+    _fields_ = (
+        ("rgb", _Floats),
+        ("height", c_int),
+        ("width", c_int),
+        ("rows", c_int),
+        ("columns", c_int),
+        ("colours", _Floats),
+        ("motion", _Floats),
+        ("motion_rows", c_int),
+        ("motion_columns", c_int),
+        ("openness", _Floats),
+    )
+
+
+class _Frame(Structure):
+    _fields_ = (
+        ("luma", _Floats),
+        ("chroma", _Floats),
+        ("height", c_int),
+        ("width", c_int),
+        ("motion", _Floats),
+        ("motion_rows", c_int),
+        ("motion_columns", c_int),
+        ("gains", _Floats),
+        ("tile_rows", c_int),
+        ("tile_columns", c_int),
+        ("hidden", c_int),
+        ("kernel_in", _Floats),
+        ("bias_in", _Floats),
+        ("kernel_out", _Floats),
+        ("bias_out", _Floats),
+    )
+
+
+class _Target(Structure):
+    _fields_ = (
+        ("top", c_int),
+        ("left", c_int),
+        ("height", c_int),
+        ("width", c_int),
+        ("planar", c_int),
+        ("levels", POINTER(c_uint8)),
+        ("values", _Floats),
+    )
+
+
+def can_render(base: Mapping[str, Tensor], dtype: torch.dtype) -> bool:
+    """Whether the kernels are there, and made for this."""
+    kernel = base["restore_in.weight"]
+    fits = kernel.device.type == "cpu" and len(kernel) <= MAX_WIDTH
+    return fits and dtype == torch.float32 and library.kernels() is not None
+
+
+class NativeClip:
+    """Frames of one clip; what they share is painted once.
+
+    Args:
+        base: the shipped kernels, as named by ``tubelet.base_shapes``.
+        weights: ``motion``, ``gate``, ``tiles``, ``grid`` of the clip, on the CPU, and
+            ``reference`` of one that departs from another: ``(3, height, width)``, RGB.
+        size: height and width of a frame in pixels.
+        only: the one time that will be asked for, if there is but one.
+    """
+
+    def __init__(
+        self,
+        base: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor],
+        size: tuple[int, int],
+        only: float | None = None,
+    ) -> None:
+        self._size = size
+        self._times = [float(t) for t in range(CLIP_FRAMES)] if only is None else [only]
+        self._luma, self._chroma = _painted(base, weights, self._times)
+        # Bounded, as damaged weights may hold anything.
+        self._evenly, self._bent = torch.split(bounded(weights["motion"][:4]), 2)
+        self._restore_in = _first_layer(base)
+        self._restore_out = {planar: _last_layer(base, planar=planar) for planar in (False, True)}
+        self._gains = _coarse_gains(base, weights["tiles"])
+
+    def __call__(self, times_N: Tensor) -> Tensor:
+        """``frames_NCHW``, RGB in [0, 1]."""
+        frames = torch.empty(len(times_N), 3, *self._size)
+        for time, frame_CHW in zip(times_N.tolist(), frames, strict=True):
+            self._restore(time, self._whole(planar=True, values=_floats(frame_CHW)))
+        return frames
+
+    def levels(self, times_N: Tensor) -> Tensor:
+        """``frames_NHWC``, 8-bit RGB."""
+        frames = torch.empty(len(times_N), *self._size, 3, dtype=torch.uint8)
+        for time, frame_HWC in zip(times_N.tolist(), frames, strict=True):
+            self._restore(time, self._whole(planar=False, levels=_bytes(frame_HWC)))
+        return frames
+
+    def draw(self, time: float, part: Crop, out_CHW: Tensor) -> None:
+        """Part of a frame as 8-bit RGB into ``(3, part.height, part.width)``, contiguous."""
+        if out_CHW.shape != (3, part.height, part.width):
+            raise ValueError(f"{part} does not fit into {tuple(out_CHW.shape)}")
+        whole = Crop(top=0, left=0, height=self._size[0], width=self._size[1])
+        if min(part.top, part.left) < 0 or whole.united(part) != whole:
+            raise ValueError(f"{part} does not lie in {whole}")
+        target = _Target(
+            top=part.top,
+            left=part.left,
+            height=part.height,
+            width=part.width,
+            planar=True,
+            levels=_bytes(out_CHW),
+        )
+        self._restore(time, target)
+
+    def _whole(self, **target: object) -> _Target:
+        height, width = self._size
+        return _Target(top=0, left=0, height=height, width=width, **target)
+
+    def _restore(self, time: float, target: _Target) -> None:
+        luma, chroma = self._planes_at(time)
+        phase = float(clip_phase(torch.tensor(time)))
+        motion = torch.add(self._evenly * phase, self._bent, alpha=phase**2)
+        kernel_in, bias_in = self._restore_in
+        kernel_out, bias_out = self._restore_out[bool(target.planar)]
+        frame = _Frame(
+            luma=_floats(luma),
+            chroma=_floats(chroma),
+            height=luma.shape[-2],
+            width=luma.shape[-1],
+            motion=_floats(motion) if motion.any() else None,
+            motion_rows=motion.shape[1],
+            motion_columns=motion.shape[2],
+            gains=_floats(self._gains),
+            tile_rows=self._gains.shape[0],
+            tile_columns=self._gains.shape[1],
+            hidden=len(bias_in),
+            kernel_in=_floats(kernel_in),
+            bias_in=_floats(bias_in),
+            kernel_out=_floats(kernel_out),
+            bias_out=_floats(bias_out),
+        )
+        _checked(_library().nrv_restore(ctypes.byref(frame), ctypes.byref(target)))
+
+    def _planes_at(self, time: float) -> tuple[Tensor, Tensor]:
+        """Pictures before they are moved, linear between frames."""
+        if len(self._luma) == 1:
+            return self._luma[0], self._chroma[0]
+        if time.is_integer():
+            return self._luma[int(time)], self._chroma[int(time)]
+        share = share_of_frames(torch.tensor(time))
+        return torch.tensordot(share, self._luma, 1), torch.tensordot(share, self._chroma, 1)
+
+
+def _painted(
+    base: Mapping[str, Tensor], weights: Mapping[str, Tensor], times: list[float]
+) -> tuple[Tensor, Tensor]:
+    """Luma ``(T, H, W)`` and colour differences ``(T, 2, H/2, W/2)`` before they are moved."""
+    grid = weights["grid"].contiguous()
+    channels, rows, columns = grid.shape
+    height, width = rows * GRID_CELL, columns * GRID_CELL
+    luma = torch.empty(len(times), height, width)
+    chroma = torch.empty(len(times), 2, height // 2, width // 2)
+    mix = (share_of_frames(torch.tensor(times)) @ base["time"]).contiguous()
+    start = _departure_point(weights)
+    patterns = [(base[name].T * KERNEL_SCALE).contiguous() for name in ("luma", "chroma")]
+    places = _places(channels)
+    painting = _Painting(
+        grid=_floats(grid),
+        channels=channels,
+        rows=rows,
+        columns=columns,
+        places=ctypes.cast(places.data_ptr(), POINTER(c_int32)),
+        luma_patterns=_floats(patterns[0]),
+        chroma_patterns=_floats(patterns[1]),
+        mix=_floats(mix),
+        times=len(times),
+        start_luma=None if start is None else _floats(start[0]),
+        start_chroma=None if start is None else _floats(start[1]),
+    )
+    _checked(_library().nrv_paint(ctypes.byref(painting), _floats(luma), _floats(chroma)))
+    return luma, chroma
+
+
+def _departure_point(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+    """``tubelet_layers.departure_point`` of one clip, without axes of one entry."""
+    reference = weights.get("reference")
+    if reference is None:
+        return None
+    rgb_HWC = reference.permute(1, 2, 0).contiguous()
+    motion = bounded(weights["motion"][4:]).contiguous()
+    openness = 1 - weights["gate"][0].clamp(0, 1).contiguous()
+    rows, columns = openness.shape
+    luma = torch.empty(rows * GRID_CELL, columns * GRID_CELL)
+    chroma = torch.empty(2, rows * CHROMA_CELL, columns * CHROMA_CELL)
+    colours = colour_matrix()
+    departure = _Departure(
+        rgb=_floats(rgb_HWC),
+        height=rgb_HWC.shape[0],
+        width=rgb_HWC.shape[1],
+        rows=rows,
+        columns=columns,
+        colours=_floats(colours),
+        motion=_floats(motion),
+        motion_rows=motion.shape[1],
+        motion_columns=motion.shape[2],
+        openness=_floats(openness),
+    )
+    _checked(_library().nrv_depart(ctypes.byref(departure), _floats(luma), _floats(chroma)))
+    return luma, chroma
+
+
+@functools.cache
+def _places(channels: int) -> Tensor:
+    """Plane, temporal and spatial pattern of each channel: ``(channels, 3)`` int32."""
+    places = torch.empty(channels, 3, dtype=torch.int32)
+    for part in spectrum(channels).parts:
+        places[part.channels, 0] = part.plane
+        places[part.channels, 1] = part.time
+        places[part.channels, 2] = part.patterns.int()
+    return places
+
+
+def _first_layer(base: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Kernel ``(3, 3, planes, width)`` and bias; silent channels fill up a vector."""
+    missing = _missing_channels(base)
+    kernel = F.pad(base["restore_in.weight"].permute(2, 3, 1, 0), (0, missing))
+    return kernel.contiguous(), F.pad(base["restore_in.bias"], (0, missing))
+
+
+def _last_layer(base: Mapping[str, Tensor], *, planar: bool) -> tuple[Tensor, Tensor]:
+    """Kernel ``(planes + width, 48)`` and bias; 4 rows of 4 pixels, or of 3 colours if planar."""
+    order = (1, 0, 2) if planar else (1, 2, 0)
+    kernel = base["restore_out.weight"].view(3, 4, 4, -1).permute(3, *order).flatten(1)
+    bias = base["restore_out.bias"].view(3, 4, 4).permute(order).flatten()
+    return F.pad(kernel, (0, 0, 0, _missing_channels(base))).contiguous(), bias.contiguous()
+
+
+def _missing_channels(base: Mapping[str, Tensor]) -> int:
+    return -len(base["restore_in.bias"]) % _LANES
+
+
+def _coarse_gains(base: Mapping[str, Tensor], tiles_CHW: Tensor) -> Tensor:
+    """Factors, then shifts of each tile: ``(rows, columns, 2 * width)``."""
+    weight, bias = base["gains.weight"].flatten(1), base["gains.bias"]
+    gain, shift = (tiles_CHW.permute(1, 2, 0) @ weight.T + bias).chunk(2, 2)
+    missing = _missing_channels(base)
+    return torch.cat((F.pad(1 + gain, (0, missing)), F.pad(shift, (0, missing))), 2).contiguous()
+
+
+def _floats(tensor: Tensor) -> ctypes._Pointer[c_float]:
+    if tensor.dtype != torch.float32 or not tensor.is_contiguous():
+        raise ValueError(f"a kernel cannot read {tensor.dtype} of strides {tensor.stride()}")
+    return ctypes.cast(tensor.data_ptr(), _Floats)
+
+
+def _bytes(tensor: Tensor) -> ctypes._Pointer[c_uint8]:
+    if tensor.dtype != torch.uint8 or not tensor.is_contiguous():
+        raise ValueError(f"a kernel cannot write {tensor.dtype} of strides {tensor.stride()}")
+    return ctypes.cast(tensor.data_ptr(), POINTER(c_uint8))
+
+
+def _library() -> ctypes.CDLL:
+    built = library.kernels()
+    if built is None:
+        raise ValueError("the kernels were not built")
+    return built
+
+
+def _checked(status: int) -> None:
+    if status:
+        raise MemoryError("no memory to render a frame")
