@@ -160,8 +160,7 @@ class FrameRenderer:
 
     def _draw(self, job: Job, frames: _Output) -> None:
         """A clip by C kernels, which write a frame where it belongs."""
-        only = float(job.times[0]) if len(job.times) == 1 else None
-        clip = cast("Tubelet", job.decoder).native(job.weights(self._device), only)
+        clip = cast("Tubelet", job.decoder).native(job.weights(self._device), job.times)
         for time in job.times:
             frames.draw(job, time, clip)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_uint8
 
 import torch
@@ -112,7 +112,7 @@ class NativeClip:
         weights: ``motion``, ``gate``, ``tiles``, ``grid`` of the clip, on the CPU, and
             ``reference`` of one that departs from another: ``(3, height, width)``, RGB.
         size: height and width of a frame in pixels.
-        only: the one time that will be asked for, if there is but one.
+        times: those that will be asked for; by default all.
     """
 
     def __init__(
@@ -120,10 +120,10 @@ class NativeClip:
         base: Mapping[str, Tensor],
         weights: Mapping[str, Tensor],
         size: tuple[int, int],
-        only: float | None = None,
+        times: Sequence[float] | None = None,
     ) -> None:
         self._size = size
-        self._times = [float(t) for t in range(CLIP_FRAMES)] if only is None else [only]
+        self._times = [float(t) for t in (range(CLIP_FRAMES) if times is None else times)]
         self._luma, self._chroma = _painted(base, weights, self._times)
         # Bounded, as damaged weights may hold anything.
         self._evenly, self._bent = torch.split(bounded(weights["motion"][:4]), 2)
@@ -193,10 +193,9 @@ class NativeClip:
 
     def _planes_at(self, time: float) -> tuple[Tensor, Tensor]:
         """Pictures before they are moved, linear between frames."""
-        if len(self._luma) == 1:
-            return self._luma[0], self._chroma[0]
-        if time.is_integer():
-            return self._luma[int(time)], self._chroma[int(time)]
+        if time in self._times:
+            place = self._times.index(time)
+            return self._luma[place], self._chroma[place]
         share = share_of_frames(torch.tensor(time))
         return torch.tensordot(share, self._luma, 1), torch.tensordot(share, self._chroma, 1)
 
@@ -236,17 +235,17 @@ def _departure_point(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | N
     reference = weights.get("reference")
     if reference is None:
         return None
-    rgb_HWC = reference.permute(1, 2, 0).contiguous()
+    rgb = reference.contiguous()
     motion = bounded(weights["motion"][4:]).contiguous()
-    openness = 1 - weights["gate"][0].clamp(0, 1).contiguous()
+    openness = (1 - weights["gate"][0].clamp(0, 1)).contiguous()
     rows, columns = openness.shape
     luma = torch.empty(rows * GRID_CELL, columns * GRID_CELL)
     chroma = torch.empty(2, rows * CHROMA_CELL, columns * CHROMA_CELL)
     colours = colour_matrix()
     departure = _Departure(
-        rgb=_floats(rgb_HWC),
-        height=rgb_HWC.shape[0],
-        width=rgb_HWC.shape[1],
+        rgb=_floats(rgb),
+        height=rgb.shape[1],
+        width=rgb.shape[2],
         rows=rows,
         columns=columns,
         colours=_floats(colours),

@@ -14,7 +14,7 @@ Training starts from cosine patterns, which invert the transform that the predic
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -159,8 +159,7 @@ class Tubelet:
         self, weights: Mapping[str, Tensor], only_B1: Tensor | None = None
     ) -> Callable[[Tensor], Tensor]:
         if self.is_native(weights):
-            only = None if only_B1 is None else float(only_B1)
-            return self.native(weights, only)
+            return self.native(weights, None if only_B1 is None else only_B1.flatten().tolist())
         stacked = {name: value[None] for name, value in weights.items()}
         batch = self.bind_batch(stacked, only_B1=only_B1)
         return lambda times_N: batch(times_N[None])[0]
@@ -170,9 +169,11 @@ class Tubelet:
         differentiated = any(value.requires_grad for value in weights.values())
         return self._base is not None and not differentiated and can_render(self._base, dtype)
 
-    def native(self, weights: Mapping[str, Tensor], only: float | None = None) -> NativeClip:
-        """``bind`` by C kernels; ``only`` is the one time that will be asked for, if but one."""
-        return NativeClip(self._kernels(), weights, (self.clip.height, self.clip.width), only)
+    def native(
+        self, weights: Mapping[str, Tensor], times: Sequence[float] | None = None
+    ) -> NativeClip:
+        """``bind`` by C kernels; ``times`` are those that will be asked for, by default all."""
+        return NativeClip(self._kernels(), weights, (self.clip.height, self.clip.width), times)
 
     def bind_batch(
         self,

@@ -7,6 +7,7 @@
 
 /* 8 floats; the compiler splits them where registers are narrower. */
 typedef float v8 __attribute__((vector_size(32)));
+typedef float v4 __attribute__((vector_size(16)));
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
 #define FOR_EACH_PROCESSOR \
@@ -24,12 +25,6 @@ INLINE v8 load(const float *from) {
     v8 value;
     memcpy(&value, from, sizeof value);
     return value;
-}
-
-/* Towards minus infinity, of numbers that an int can hold. */
-INLINE int floored(float x) {
-    int whole = (int)x;
-    return whole - ((float)whole > x);
 }
 
 #endif

@@ -135,7 +135,7 @@ int nrv_paint(const nrv_painting *p, float *luma, float *chroma) {
 }
 
 typedef struct {
-    const float *rgb; /* height x width x 3 */
+    const float *rgb; /* 3 x height x width */
     int height, width;
     int rows, columns;     /* cells that cover it; the border repeats beyond */
     const float *colours;  /* 3 x 3: what makes luma and two colour differences of RGB */
@@ -144,25 +144,54 @@ typedef struct {
     const float *openness; /* rows x columns: how much of the picture each cell lets through */
 } nrv_departure;
 
-/* Luma and colour differences of the picture, zero for mid-grey; colour at half the size. */
-INLINE void split_colours(const nrv_departure *d, float *restrict luma, float *restrict chroma) {
-    int height = d->rows * CELL, width = d->columns * CELL, half = width / 2;
-    float *planes[2] = {chroma, chroma + (size_t)height * width / 4};
-    memset(chroma, 0, sizeof(float) * height * width / 2);
-    for (int y = 0; y < height; y++) {
-        const float *line = d->rgb + 3 * (size_t)d->width * (y < d->height ? y : d->height - 1);
-        for (int x = 0; x < width; x++) {
-            const float *rgb = line + 3 * (x < d->width ? x : d->width - 1);
-            float r = rgb[0] - 0.5f, g = rgb[1] - 0.5f, b = rgb[2] - 0.5f;
-            const float *to = d->colours;
-            luma[(size_t)y * width + x] = to[0] * r + to[1] * g + to[2] * b;
-            for (int colour = 0; colour < 2; colour++) {
-                to += 3;
-                planes[colour][(size_t)(y / 2) * half + x / 2] +=
-                    0.25f * (to[0] * r + to[1] * g + to[2] * b);
-            }
-        }
+enum { MARGIN = 2 }; /* Pixels beyond the border that cubic interpolation reads. */
+
+/* A plane with a margin on every side. */
+typedef struct {
+    float *pixels; /* of the first row and column of the margin */
+    int height, width;
+    size_t stride;
+} plane;
+
+INLINE float *row_of(const plane *p, int y) { return p->pixels + (y + MARGIN) * p->stride + MARGIN; }
+
+INLINE void repeat_border(const plane *p) {
+    for (int y = 0; y < p->height; y++) {
+        float *row = row_of(p, y);
+        for (int x = 1; x <= MARGIN; x++) row[-x] = row[0], row[p->width - 1 + x] = row[p->width - 1];
     }
+    for (int y = 1; y <= MARGIN; y++) {
+        size_t bytes = p->stride * sizeof(float);
+        memcpy(row_of(p, -y) - MARGIN, row_of(p, 0) - MARGIN, bytes);
+        memcpy(row_of(p, p->height - 1 + y) - MARGIN, row_of(p, p->height - 1) - MARGIN, bytes);
+    }
+}
+
+/* One colour of a row of the picture: the shares of red, green and blue, mid-grey is zero. */
+INLINE void colour_row(const nrv_departure *d, const float *share, int y, int width, float *out) {
+    size_t size = (size_t)d->height * d->width;
+    const float *red = d->rgb + (size_t)d->width * (y < d->height ? y : d->height - 1);
+    const float *green = red + size, *blue = green + size;
+    float grey = 0.5f * (share[0] + share[1] + share[2]);
+    for (int x = 0; x < d->width; x++)
+        out[x] = share[0] * red[x] + share[1] * green[x] + share[2] * blue[x] - grey;
+    for (int x = d->width; x < width; x++) out[x] = out[d->width - 1];
+}
+
+/* Luma, and colour differences at half the size. */
+INLINE void split_colours(const nrv_departure *d, const plane planes[3], float *rows) {
+    int height = planes[0].height, width = planes[0].width;
+    for (int y = 0; y < height; y++) colour_row(d, d->colours, y, width, row_of(planes, y));
+    for (int colour = 1; colour < 3; colour++)
+        for (int y = 0; y < height; y += 2) {
+            float *restrict above = rows, *restrict below = rows + width;
+            float *restrict out = row_of(planes + colour, y / 2);
+            colour_row(d, d->colours + 3 * colour, y, width, above);
+            colour_row(d, d->colours + 3 * colour, y + 1, width, below);
+            for (int x = 0; x < width / 2; x++)
+                out[x] = 0.25f * (above[2 * x] + above[2 * x + 1] + below[2 * x] + below[2 * x + 1]);
+        }
+    for (int colour = 0; colour < 3; colour++) repeat_border(planes + colour);
 }
 
 /* Shares of four neighbours in cubic interpolation, as torch's grid_sample has them. */
@@ -175,80 +204,95 @@ INLINE void cubic_shares(float t, float *out, int stride) {
     out[3 * stride] = ((a * end - 5.0f * a) * end + 8.0f * a) * end - 4.0f * a;
 }
 
-typedef struct {
-    float *line, *moved, *shares; /* squares of a row; 2 x width; 8 x width */
-    int *places;                  /* 8 x width */
-} scratch;
-
-INLINE int clamped(int place, int size) {
-    return place < 0 ? 0 : place < size ? place : size - 1;
-}
-
-/* One row of a picture read where the motion points, bicubic, the border repeated. */
-INLINE void cubic_row(const float *restrict picture, int height, int width, int row,
-                      const float *restrict moved, float *restrict shares, int *restrict places,
-                      float *restrict out) {
-    for (int x = 0; x < width; x++) {
-        float at_x = (float)x + moved[x], at_y = (float)row + moved[width + x];
-        int x0 = floored(at_x), y0 = floored(at_y);
-        cubic_shares(at_x - (float)x0, shares + x, width);
-        cubic_shares(at_y - (float)y0, shares + 4 * width + x, width);
-        for (int tap = 0; tap < 4; tap++) {
-            places[tap * width + x] = clamped(x0 + tap - 1, width);
-            places[(4 + tap) * width + x] = clamped(y0 + tap - 1, height) * width;
-        }
+/* Some pixels of a row, read where the motion points: bicubic. */
+INLINE void cubic_pixels(const plane *p, int y, int start, const float *restrict moved, float open,
+                         float *restrict out) {
+    enum { COUNT = HALF_CELL };
+    float across[4 * COUNT], down[4 * COUNT];
+    int corners[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        /* Farther away there is nothing but the border. */
+        float at_x = limited((float)(start + i + 1) + moved[start + i], (float)p->width + 0.999f);
+        float at_y = limited((float)(y + 1) + moved[p->width + start + i], (float)p->height + 0.999f);
+        int right = (int)at_x, below = (int)at_y;
+        cubic_shares(at_x - (float)right, across + i, COUNT);
+        cubic_shares(at_y - (float)below, down + i, COUNT);
+        corners[i] = below * (int)p->stride + right;
     }
-    for (int x = 0; x < width; x++) {
-        float sum = 0.0f;
+    for (int i = 0; i < COUNT; i++) {
+        v4 sum = {0}, share = {across[i], across[COUNT + i], across[2 * COUNT + i],
+                               across[3 * COUNT + i]};
         UNROLL
-        for (int down = 0; down < 4; down++) {
-            const float *line = picture + places[(4 + down) * width + x];
-            float across = 0.0f;
-            UNROLL
-            for (int right = 0; right < 4; right++)
-                across += shares[right * width + x] * line[places[right * width + x]];
-            sum += shares[(4 + down) * width + x] * across;
+        for (int tap = 0; tap < 4; tap++) {
+            v4 row;
+            memcpy(&row, p->pixels + corners[i] + tap * p->stride, sizeof row);
+            sum += down[tap * COUNT + i] * row;
         }
-        out[x] = sum;
+        sum *= share;
+        out[i] = open * ((sum[0] + sum[1]) + (sum[2] + sum[3]));
     }
 }
 
-INLINE void moved_plane(const nrv_departure *d, const float *picture, int cell, scratch *s,
+INLINE int is_still(const float *moved, int width, int start, int count) {
+    float most = 0.0f;
+    for (int x = start; x < start + count; x++) {
+        float size = moved[x] * moved[x] + moved[width + x] * moved[width + x];
+        most = most > size ? most : size;
+    }
+    return most == 0.0f;
+}
+
+/* A plane read where the motion points, as much of it as each cell lets through. */
+INLINE void moved_plane(const nrv_departure *d, const plane *p, int cell, float *line, float *moved,
                         float *restrict out) {
-    int height = d->rows * cell, width = d->columns * cell;
     field motion = {d->motion, d->motion_rows, d->motion_columns, SQUARE * cell / CELL};
-    for (int row = 0; row < height; row++) {
-        displaced_row(&motion, row, width, (float)cell / CELL, s->line, s->moved);
-        float *line = out + (size_t)row * width;
-        cubic_row(picture, height, width, row, s->moved, s->shares, s->places, line);
-        const float *open = d->openness + row / cell * d->columns;
-        for (int column = 0; column < d->columns; column++)
-            for (int x = 0; x < cell; x++) line[column * cell + x] *= open[column];
+    for (int y = 0; y < p->height; y++) {
+        displaced_row(&motion, y, p->width, (float)cell / CELL, line, moved);
+        for (int column = 0; column < d->columns; column++, out += cell) {
+            float open = d->openness[y / cell * d->columns + column];
+            int start = column * cell;
+            if (open == 0.0f) {
+                memset(out, 0, cell * sizeof(float));
+            } else if (is_still(moved, p->width, start, cell)) {
+                for (int x = 0; x < cell; x++) out[x] = open * row_of(p, y)[start + x];
+            } else {
+                for (int x = 0; x < cell; x += HALF_CELL)
+                    cubic_pixels(p, y, start + x, moved, open, out + x);
+            }
+        }
     }
 }
 
 FOR_EACH_PROCESSOR
-static void depart(const nrv_departure *d, float *planes, scratch *s, float *luma, float *chroma) {
-    size_t pixels = (size_t)d->rows * d->columns * CELL * CELL;
-    split_colours(d, planes, planes + pixels);
-    moved_plane(d, planes, CELL, s, luma);
-    for (int colour = 0; colour < 2; colour++)
-        moved_plane(d, planes + pixels + colour * pixels / 4, HALF_CELL, s,
-                    chroma + colour * pixels / 4);
+static void depart(const nrv_departure *d, const plane planes[3], float *rows, float *luma,
+                   float *chroma) {
+    size_t pixels = (size_t)planes[0].height * planes[0].width;
+    float *line = rows + 2 * planes[0].width;
+    split_colours(d, planes, rows);
+    moved_plane(d, planes, CELL, line, rows, luma);
+    moved_plane(d, planes + 1, HALF_CELL, line, rows, chroma);
+    moved_plane(d, planes + 2, HALF_CELL, line, rows, chroma + pixels / 4);
 }
 
 /* What a clip departs from: luma rows * 16 x columns * 16, colour differences 2 x half of each.
  * Returns 0, or -1 if there is no memory. */
 int nrv_depart(const nrv_departure *d, float *luma, float *chroma) {
-    size_t width = (size_t)d->columns * CELL, pixels = width * d->rows * CELL;
-    float *planes = malloc((3 * pixels / 2 + d->motion_columns + 10 * width) * sizeof(float) +
-                           8 * width * sizeof(int));
-    if (!planes) return -1;
-    scratch s = {.line = planes + 3 * pixels / 2};
-    s.moved = s.line + d->motion_columns;
-    s.shares = s.moved + 2 * width;
-    s.places = (int *)(s.shares + 8 * width);
-    depart(d, planes, &s, luma, chroma);
-    free(planes);
+    plane planes[3];
+    size_t floats = 0;
+    for (int colour = 0; colour < 3; colour++) {
+        int cell = colour ? HALF_CELL : CELL;
+        planes[colour] = (plane){NULL, d->rows * cell, d->columns * cell,
+                                 (size_t)d->columns * cell + 2 * MARGIN};
+        floats += planes[colour].stride * (planes[colour].height + 2 * MARGIN);
+    }
+    float *memory = malloc((floats + 2 * planes[0].width + d->motion_columns) * sizeof(float));
+    if (!memory) return -1;
+    float *next = memory;
+    for (int colour = 0; colour < 3; colour++) {
+        planes[colour].pixels = next;
+        next += planes[colour].stride * (planes[colour].height + 2 * MARGIN);
+    }
+    depart(d, planes, next, luma, chroma);
+    free(memory);
     return 0;
 }
