@@ -11,7 +11,6 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +21,7 @@ from hypernet.crop import Crop
 from hypernet.decoders import Decoder
 from hypernet.decoders.native_tubelet import NativeClip
 from hypernet.decoders.together import bind_together
-from hypernet.decoders.tubelet import Tubelet
+from hypernet.decoders.tubelet import is_native
 from hypernet.device_memory import out_of_memory
 from hypernet.one_thread_each import one_thread_each
 from hypernet.pending import PendingFrames, decode_symbols
@@ -116,7 +115,7 @@ class FrameRenderer:
         """Jobs that can be rendered together, and fit."""
         alike: defaultdict[tuple[object, ...], list[Job]] = defaultdict(list)
         for job in jobs:
-            if _is_native(job, self._dtype):
+            if is_native(job.decoder, self._dtype):
                 yield [job]
             else:
                 alike[job.kind].append(job)
@@ -138,7 +137,7 @@ class FrameRenderer:
 
     def _render(self, batch: Sequence[Job], at_once: int, frames: _Output) -> None:
         """A batch of clips; half of it at a time where the device's memory does not suffice."""
-        if _is_native(batch[0], self._dtype):
+        if is_native(batch[0].decoder, self._dtype):
             with torch.inference_mode():
                 self._draw(batch[0], frames)
             return
@@ -160,7 +159,7 @@ class FrameRenderer:
 
     def _draw(self, job: Job, frames: _Output) -> None:
         """A clip by C kernels, which write a frame where it belongs."""
-        clip = cast("Tubelet", job.decoder).native(job.weights(self._device), job.times)
+        clip = job.native()
         for time in job.times:
             frames.draw(job, time, clip)
 
@@ -176,10 +175,6 @@ class FrameRenderer:
         for start in range(0, times_BN.shape[1], at_once):
             part = times_BN[:, start : start + at_once]
             yield range(start, start + part.shape[1]), render(part)
-
-
-def _is_native(job: Job, dtype: torch.dtype) -> bool:
-    return isinstance(job.decoder, Tubelet) and job.decoder.is_native({}, dtype)
 
 
 class _Output:

@@ -5,44 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from hypernet.bitstream.header import StreamHeader
 from hypernet.bitstream.segment import ClipSymbols, decode_segment, read_segment_timing
+from hypernet.packed_integers import PackedIntegers
 from hypernet.segment_decoder import SegmentDecoder, clip_places
-
-SPARSE_SHARE = 0.25
-"""Tensors with fewer values than this that are not zero are passed on as places and values."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class PackedIntegers:
-    """An int32 tensor; ``places`` in the flat tensor are given where most values are zero."""
-
-    shape: tuple[int, ...]
-    values: NDArray[np.int32]
-    places: NDArray[np.int32] | None = None
-
-    @classmethod
-    def pack(cls, symbols: NDArray[np.int32]) -> PackedIntegers:
-        """As few bytes as it takes."""
-        flat = symbols.ravel()
-        places = np.flatnonzero(flat)
-        if len(places) > SPARSE_SHARE * flat.size:
-            return cls(shape=symbols.shape, values=flat)
-        return cls(shape=symbols.shape, values=flat[places], places=places.astype(np.int32))
-
-    def unpack(self, scale: float, device: torch.device) -> Tensor:
-        """The integers times ``scale``, float32, on a device."""
-        values = torch.from_numpy(self.values).to(device).float() * scale
-        if self.places is None:
-            return values.view(self.shape)
-        flat = torch.zeros(int(np.prod(self.shape)), device=device)
-        flat[torch.from_numpy(self.places).to(device).long()] = values
-        return flat.view(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypernet.bitstream.segment import ClipSymbols
+from hypernet.bitstream.steps import step_size
 from hypernet.decoders.coding_order import Step, nearest_frame
-from hypernet.decoders.native_tubelet import NativeClip
+from hypernet.decoders.native_tubelet import NativeClip, SparseGrid
+from hypernet.decoders.tubelet import Tubelet, is_native
 from hypernet.device_memory import memory_of
+from hypernet.packed_integers import PackedIntegers
 from hypernet.quantization import dequantize
 from hypernet.segment_decoder import SegmentDecoder
+from hypernet.weights import WeightSpec
 
 BATCH_BYTES = 256 << 20  # activations rendered at once
 
@@ -79,19 +83,34 @@ class Renderer:
             # Before the new one is made, so that no more are ever held.
             while len(self._networks) >= self._keep:
                 self._networks.pop(next(iter(self._networks)), None)
-            decoder = self._decoders.decoder_of(self._clips[number].num_frames)
             with torch.inference_mode():
-                network = decoder.bind(self._weights(number))
+                network = self._made(number)
         self._networks[number] = network
         return network
 
-    def _weights(self, number: int) -> dict[str, Tensor]:
+    def _made(self, number: int) -> Network:
+        decoder = self._decoders.decoder_of(self._clips[number].num_frames)
+        if is_native(decoder):
+            return self._native(number, decoder)
+        return decoder.bind(self._weights(number, decoder.weight_specs()))
+
+    def _native(
+        self, number: int, decoder: Tubelet, times: Sequence[float] | None = None
+    ) -> NativeClip:
+        """A clip as C kernels render it, at some times or at all."""
+        *specs, grid_spec = decoder.weight_specs()
         clip = self._clips[number]
-        decoder = self._decoders.decoder_of(clip.num_frames)
-        weights = dequantize(
-            decoder.weight_specs(), clip.symbols, clip.step_indices, self._decoders.device
-        )
-        if decoder.departs_from_reference and clip.reference is not None:
+        symbols = PackedIntegers.pack(clip.symbols[grid_spec.name])
+        grid = SparseGrid.of(symbols, step_size(clip.step_indices[-1]))
+        return decoder.native(grid, self._weights(number, specs), times)
+
+    def _weights(self, number: int, specs: Sequence[WeightSpec]) -> dict[str, Tensor]:
+        """The first weights of a clip, and what it departs from."""
+        clip = self._clips[number]
+        steps = clip.step_indices[: len(specs)]
+        weights = dequantize(specs, clip.symbols, steps, self._decoders.device)
+        departs = self._decoders.decoder_of(clip.num_frames).departs_from_reference
+        if departs and clip.reference is not None:
             weights["reference"] = self.nearest(Step(clip=number, reference=clip.reference))
         return weights
 
@@ -118,7 +137,9 @@ class Renderer:
             return self._bound(number)(time)[0]
         # A network that is made for one frame takes an eighth of the memory.
         decoder = self._decoders.decoder_of(self._clips[number].num_frames)
-        return decoder.render(self._weights(number), time)[0]
+        if is_native(decoder):
+            return self._native(number, decoder, [float(frame)])(time)[0]
+        return decoder.render(self._weights(number, decoder.weight_specs()), time)[0]
 
 
 def levels(network: Network, times_N: Tensor) -> Tensor:

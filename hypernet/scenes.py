@@ -15,6 +15,8 @@ from hypernet.bitstream.steps import step_size
 from hypernet.crop import Crop
 from hypernet.decoders import Decoder
 from hypernet.decoders.coding_order import Step, nearest_frame
+from hypernet.decoders.native_tubelet import NativeClip, SparseGrid
+from hypernet.decoders.spectrum import GRID_CELL
 from hypernet.decoders.tubelet import Tubelet
 from hypernet.decoders.tubelet_window import cut_out, reference_window_of, window_of
 from hypernet.pending import PendingFrames
@@ -125,9 +127,21 @@ class Job:
 
     def weights(self, device: torch.device) -> dict[str, Tensor]:
         """What the decoder renders, on the device."""
+        specs = self.scene.decoder_of(self.clip).weight_specs()
+        return self._some_weights([spec.name for spec in specs], device)
+
+    def native(self) -> NativeClip:
+        """The clip as C kernels render it, of a tubelet on a CPU."""
+        weights = self._some_weights(["motion", "gate", "tiles"], torch.device("cpu"))
+        step = step_size(self.scene.pending.clips[self.clip].step_indices[-1])
+        symbols = self.scene.pending.symbols[self.clip]["grid"]
+        corner = self.window.top // GRID_CELL, self.window.left // GRID_CELL
+        grid = SparseGrid.of(symbols, step, corner)
+        return cast("Tubelet", self.decoder).native(grid, weights, self.times)
+
+    def _some_weights(self, names: Sequence[str], device: torch.device) -> dict[str, Tensor]:
         scene = self.scene
-        whole = scene.decoder_of(self.clip)
-        weights = scene.weights_of(self.clip, [s.name for s in whole.weight_specs()], device)
+        weights = scene.weights_of(self.clip, names, device)
         if self._is_cut:
             weights = cut_out(weights, self.window)
         if self.near is not None:

@@ -10,9 +10,12 @@ import ctypes
 import functools
 from collections.abc import Mapping, Sequence
 from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_uint8
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hypernet.crop import Crop
@@ -26,6 +29,7 @@ from hypernet.decoders.spectrum import (
 from hypernet.decoders.tubelet_layers import KERNEL_SCALE, clip_phase, share_of_frames
 from hypernet.decoders.warp import bounded
 from hypernet.native import library
+from hypernet.packed_integers import PackedIntegers
 
 MAX_WIDTH = 32
 """Channels of the restoring layers that the kernels have room for."""
@@ -36,8 +40,13 @@ _Floats = POINTER(c_float)
 
 class _Painting(Structure):
     _fields_ = (
-        ("grid", _Floats),
-        ("channels", c_int),
+        ("entries", POINTER(c_int32)),
+        ("values", _Floats),
+        ("count", c_int),
+        ("all_rows", c_int),
+        ("all_columns", c_int),
+        ("top", c_int),
+        ("left", c_int),
         ("rows", c_int),
         ("columns", c_int),
         ("places", POINTER(c_int32)),
@@ -104,13 +113,57 @@ def can_render(base: Mapping[str, Tensor], dtype: torch.dtype) -> bool:
     return fits and dtype == torch.float32 and library.kernels() is not None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SparseGrid:
+    """The grid of a clip where it is not zero.
+
+    Attributes:
+        shape: channels, rows and columns of cells.
+        places: in the flat grid, ascending, int32 ``(N,)``.
+        values: float32 ``(N,)``.
+        corner: row and column of the first cell that is rendered, of a clip that is cut.
+    """
+
+    shape: tuple[int, int, int]
+    places: NDArray[np.int32]
+    values: NDArray[np.float32]
+    corner: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(
+        cls, symbols: PackedIntegers, step: float, corner: tuple[int, int] = (0, 0)
+    ) -> SparseGrid:
+        """Symbols times their step."""
+        places, values = symbols.sparse()
+        channels, rows, columns = symbols.shape
+        return cls(
+            shape=(channels, rows, columns),
+            places=places,
+            values=values.astype(np.float32) * np.float32(step),
+            corner=corner,
+        )
+
+    @classmethod
+    def of_dense(cls, grid_CHW: Tensor) -> SparseGrid:
+        """A whole grid."""
+        flat = grid_CHW.flatten()
+        places = flat.nonzero()[:, 0]
+        channels, rows, columns = grid_CHW.shape
+        return cls(
+            shape=(channels, rows, columns),
+            places=places.to(torch.int32).numpy(),
+            values=flat[places].numpy(),
+        )
+
+
 class NativeClip:
     """Frames of one clip; what they share is painted once.
 
     Args:
         base: the shipped kernels, as named by ``tubelet.base_shapes``.
-        weights: ``motion``, ``gate``, ``tiles``, ``grid`` of the clip, on the CPU, and
-            ``reference`` of one that departs from another: ``(3, height, width)``, RGB.
+        grid: of the clip.
+        weights: its ``motion``, ``gate`` and ``tiles``, on the CPU, and ``reference`` of one that
+            departs from another: ``(3, height, width)``, RGB.
         size: height and width of a frame in pixels.
         times: those that will be asked for; by default all.
     """
@@ -118,13 +171,14 @@ class NativeClip:
     def __init__(
         self,
         base: Mapping[str, Tensor],
+        grid: SparseGrid,
         weights: Mapping[str, Tensor],
         size: tuple[int, int],
         times: Sequence[float] | None = None,
     ) -> None:
         self._size = size
         self._times = [float(t) for t in (range(CLIP_FRAMES) if times is None else times)]
-        self._luma, self._chroma = _painted(base, weights, self._times)
+        self._luma, self._chroma = _painted(base, grid, weights, self._times)
         # Bounded, as damaged weights may hold anything.
         self._evenly, self._bent = torch.split(bounded(weights["motion"][:4]), 2)
         self._restore_in = _first_layer(base)
@@ -201,11 +255,14 @@ class NativeClip:
 
 
 def _painted(
-    base: Mapping[str, Tensor], weights: Mapping[str, Tensor], times: list[float]
+    base: Mapping[str, Tensor],
+    grid: SparseGrid,
+    weights: Mapping[str, Tensor],
+    times: list[float],
 ) -> tuple[Tensor, Tensor]:
     """Luma ``(T, H, W)`` and colour differences ``(T, 2, H/2, W/2)`` before they are moved."""
-    grid = weights["grid"].contiguous()
-    channels, rows, columns = grid.shape
+    channels, all_rows, all_columns = grid.shape
+    rows, columns = weights["gate"].shape[1:]
     height, width = rows * GRID_CELL, columns * GRID_CELL
     luma = torch.empty(len(times), height, width)
     chroma = torch.empty(len(times), 2, height // 2, width // 2)
@@ -214,8 +271,13 @@ def _painted(
     patterns = [(base[name].T * KERNEL_SCALE).contiguous() for name in ("luma", "chroma")]
     places = _places(channels)
     painting = _Painting(
-        grid=_floats(grid),
-        channels=channels,
+        entries=grid.places.ctypes.data_as(POINTER(c_int32)),
+        values=grid.values.ctypes.data_as(_Floats),
+        count=len(grid.places),
+        all_rows=all_rows,
+        all_columns=all_columns,
+        top=grid.corner[0],
+        left=grid.corner[1],
         rows=rows,
         columns=columns,
         places=ctypes.cast(places.data_ptr(), POINTER(c_int32)),

@@ -16,12 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeGuard
 
 import torch
 from torch import Tensor
 
-from hypernet.decoders.native_tubelet import NativeClip, can_render
+from hypernet.decoders.base import Decoder
+from hypernet.decoders.native_tubelet import NativeClip, SparseGrid, can_render
 from hypernet.decoders.spectrum import (
     CHROMA_CELL,
     CLIP_FRAMES,
@@ -158,22 +159,27 @@ class Tubelet:
     def _bound(
         self, weights: Mapping[str, Tensor], only_B1: Tensor | None = None
     ) -> Callable[[Tensor], Tensor]:
-        if self.is_native(weights):
-            return self.native(weights, None if only_B1 is None else only_B1.flatten().tolist())
+        differentiated = any(value.requires_grad for value in weights.values())
+        if self.has_kernels() and not differentiated:
+            times = None if only_B1 is None else only_B1.flatten().tolist()
+            return self.native(SparseGrid.of_dense(weights["grid"]), weights, times)
         stacked = {name: value[None] for name, value in weights.items()}
         batch = self.bind_batch(stacked, only_B1=only_B1)
         return lambda times_N: batch(times_N[None])[0]
 
-    def is_native(self, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> bool:
-        """Whether C kernels render these weights: on a CPU, without gradients."""
-        differentiated = any(value.requires_grad for value in weights.values())
-        return self._base is not None and not differentiated and can_render(self._base, dtype)
+    def has_kernels(self, dtype: torch.dtype = torch.float32) -> bool:
+        """Whether C kernels can render its clips, in this precision, on its device."""
+        return self._base is not None and can_render(self._base, dtype)
 
     def native(
-        self, weights: Mapping[str, Tensor], times: Sequence[float] | None = None
+        self,
+        grid: SparseGrid,
+        weights: Mapping[str, Tensor],
+        times: Sequence[float] | None = None,
     ) -> NativeClip:
-        """``bind`` by C kernels; ``times`` are those that will be asked for, by default all."""
-        return NativeClip(self._kernels(), weights, (self.clip.height, self.clip.width), times)
+        """``bind`` by C kernels, see there; ``times`` are those that will be asked for."""
+        size = (self.clip.height, self.clip.width)
+        return NativeClip(self._kernels(), grid, weights, size, times)
 
     def bind_batch(
         self,
@@ -240,3 +246,8 @@ class Tubelet:
         cells = math.prod(tile_size(self.clip.height, self.clip.width)) * TILE_CELLS**2
         painted = 4 * CLIP_FRAMES * (GRID_CELL**2 + 2 * CHROMA_CELL**2)
         return cells * 4 * (24 * GRID_CELL**2 + painted)
+
+
+def is_native(decoder: Decoder, dtype: torch.dtype = torch.float32) -> TypeGuard[Tubelet]:
+    """Whether C kernels render the clips of a decoder."""
+    return isinstance(decoder, Tubelet) and decoder.has_kernels(dtype)

@@ -39,13 +39,14 @@ def reference_window_of(decoder: Tubelet, motion_6hw: Tensor, crop: Crop) -> Cro
 
 
 def cut_out(weights: Mapping[str, Tensor], window: Crop) -> dict[str, Tensor]:
-    """Weights of a clip of the size of a window that ``window_of`` gave; no reference."""
+    """Weights, without a reference, of a clip of the size of a window that ``window_of`` gave."""
     cells = {"motion": MOTION_CELL, "gate": GRID_CELL, "tiles": TILE, "grid": GRID_CELL}
     parts = {}
-    for name, cell in cells.items():
+    for name, whole in weights.items():
+        cell = cells[name]
         rows = slice(window.top // cell, math.ceil(window.bottom / cell))
         columns = slice(window.left // cell, math.ceil(window.right / cell))
-        parts[name] = weights[name][:, rows, columns]
+        parts[name] = whole[:, rows, columns]
     return parts
 
 

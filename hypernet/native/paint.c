@@ -9,8 +9,11 @@
 enum { TIMES = 8, CELL = 16, HALF_CELL = 8, SQUARE = 32 };
 
 typedef struct {
-    const float *grid; /* channels x rows x columns */
-    int channels, rows, columns;
+    const int32_t *entries; /* where the grid is not zero: flat in channels x all rows x all columns */
+    const float *values;    /* of the entries */
+    int count;
+    int all_rows, all_columns;
+    int top, left, rows, columns; /* the cells that are painted */
     const int32_t *places; /* of each channel: plane, temporal pattern, spatial pattern */
     const float *luma_patterns;   /* patterns x 16 x 16 */
     const float *chroma_patterns; /* patterns x 8 x 8 */
@@ -25,29 +28,47 @@ typedef struct {
     uint8_t *used;   /* 8 x columns */
 } layer;
 
-INLINE int is_used(const float *values, size_t count) {
-    uint32_t any = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, values + i, sizeof bits);
-        any |= bits;
+typedef struct {
+    int32_t channel, column;
+    float value;
+} entry;
+
+/* Entries by row of cells, in order within a row; row `r` starts at `starts[r]`. */
+INLINE void sort_by_row(const nrv_painting *p, int32_t *starts, entry *sorted) {
+    int32_t cells = p->all_rows * p->all_columns;
+    memset(starts, 0, sizeof(int32_t) * (p->rows + 2));
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < p->count; i++) {
+            int32_t channel = p->entries[i] / cells, cell = p->entries[i] % cells;
+            int32_t row = cell / p->all_columns - p->top, column = cell % p->all_columns - p->left;
+            if (row < 0 || row >= p->rows || column < 0 || column >= p->columns) continue;
+            if (!pass) starts[row + 2]++;
+            else sorted[starts[row + 1]++] = (entry){channel, column, p->values[i]};
+        }
+        for (int row = 0; row < p->rows && !pass; row++) starts[row + 2] += starts[row + 1];
     }
-    return any != 0;
 }
 
-INLINE void add_patterns(const float *values, int columns, const float *restrict pattern, int size,
-                         float *restrict pictures, uint8_t *restrict used) {
-    for (int column = 0; column < columns; column++) {
-        float value = values[column];
-        if (value == 0.0f) continue;
-        float *cell = pictures + (size_t)column * size;
-        if (used[column]) {
-            for (int i = 0; i < size; i++) cell[i] += value * pattern[i];
-        } else {
-            for (int i = 0; i < size; i++) cell[i] = value * pattern[i];
-            used[column] = 1;
-        }
+INLINE void add_pattern(layer *l, size_t place, float value, const float *restrict pattern,
+                        int size) {
+    float *restrict cell = l->pictures + place * size;
+    if (l->used[place]) {
+        for (int i = 0; i < size; i++) cell[i] += value * pattern[i];
+    } else {
+        for (int i = 0; i < size; i++) cell[i] = value * pattern[i];
+        l->used[place] = 1;
     }
+}
+
+INLINE void add_entry(const nrv_painting *p, const entry *e, layer *layers) {
+    enum { SIZE = CELL * CELL, HALF_SIZE = HALF_CELL * HALF_CELL };
+    const int32_t *place = p->places + 3 * e->channel;
+    size_t cell = (size_t)place[1] * p->columns + e->column, pattern = place[2];
+    if (place[0] == 0)
+        add_pattern(layers, cell, e->value, p->luma_patterns + pattern * SIZE, SIZE);
+    else
+        add_pattern(layers + place[0], cell, e->value, p->chroma_patterns + pattern * HALF_SIZE,
+                    HALF_SIZE);
 }
 
 /* The frames of one row of cells: `stride` floats a line, `frame` floats from frame to frame. */
@@ -79,30 +100,13 @@ INLINE void mix_cells(const nrv_painting *p, const layer *l, int side, const flo
 }
 
 FOR_EACH_PROCESSOR
-static void paint(const nrv_painting *p, uint8_t *wanted, layer *layers, float *luma, float *chroma) {
-    size_t cells = (size_t)p->rows * p->columns;
-    for (int channel = 0; channel < p->channels; channel++)
-        wanted[channel] = is_used(p->grid + channel * cells, cells);
+static void paint(const nrv_painting *p, const int32_t *starts, const entry *sorted, layer *layers,
+                  float *luma, float *chroma) {
     size_t width = (size_t)p->columns * CELL, half = width / 2;
     size_t picture = width * p->rows * CELL, half_picture = picture / 4;
     for (int row = 0; row < p->rows; row++) {
         for (int plane = 0; plane < 3; plane++) memset(layers[plane].used, 0, TIMES * p->columns);
-        for (int channel = 0; channel < p->channels; channel++) {
-            if (!wanted[channel]) continue;
-            const float *values = p->grid + channel * cells + (size_t)row * p->columns;
-            const int32_t *place = p->places + 3 * channel;
-            layer *to = layers + place[0];
-            uint8_t *used = to->used + place[1] * p->columns;
-            if (place[0] == 0) {
-                enum { SIZE = CELL * CELL };
-                add_patterns(values, p->columns, p->luma_patterns + (size_t)place[2] * SIZE, SIZE,
-                             to->pictures + (size_t)place[1] * p->columns * SIZE, used);
-            } else {
-                enum { SIZE = HALF_CELL * HALF_CELL };
-                add_patterns(values, p->columns, p->chroma_patterns + (size_t)place[2] * SIZE, SIZE,
-                             to->pictures + (size_t)place[1] * p->columns * SIZE, used);
-            }
-        }
+        for (int i = starts[row]; i < starts[row + 1]; i++) add_entry(p, sorted + i, layers);
         size_t line = row * CELL * width;
         mix_cells(p, layers, CELL, p->start_luma ? p->start_luma + line : NULL, width, picture,
                   luma + line);
@@ -120,18 +124,44 @@ static void paint(const nrv_painting *p, uint8_t *wanted, layer *layers, float *
 int nrv_paint(const nrv_painting *p, float *luma, float *chroma) {
     size_t pictures = (size_t)TIMES * p->columns * (CELL * CELL + 2 * HALF_CELL * HALF_CELL);
     size_t flags = (size_t)TIMES * p->columns;
-    float *memory = malloc(pictures * sizeof(float) + 3 * flags + p->channels);
+    float *memory = malloc(pictures * sizeof(float) + p->count * sizeof(entry) +
+                           (p->rows + 2) * sizeof(int32_t) + 3 * flags);
     if (!memory) return -1;
-    layer layers[3];
-    float *next = memory;
-    uint8_t *bytes = (uint8_t *)(memory + pictures);
-    for (int plane = 0; plane < 3; plane++) {
-        layers[plane] = (layer){next, bytes + plane * flags};
-        next += flags * (plane ? HALF_CELL * HALF_CELL : CELL * CELL);
-    }
-    paint(p, bytes + 3 * flags, layers, luma, chroma);
+    entry *sorted = (entry *)(memory + pictures);
+    int32_t *starts = (int32_t *)(sorted + p->count);
+    uint8_t *used = (uint8_t *)(starts + p->rows + 2);
+    layer layers[3] = {{memory, used},
+                       {memory + flags * CELL * CELL, used + flags},
+                       {memory + flags * (CELL * CELL + HALF_CELL * HALF_CELL), used + 2 * flags}};
+    sort_by_row(p, starts, sorted);
+    paint(p, starts, sorted, layers, luma, chroma);
     free(memory);
     return 0;
+}
+
+FOR_EACH_PROCESSOR
+static int64_t pack(const int32_t *values, int64_t count, int64_t room, int32_t *places,
+                    int32_t *found) {
+    enum { AT_ONCE = 64 };
+    int64_t used = 0;
+    for (int64_t start = 0; start < count; start += AT_ONCE) {
+        int64_t stop = start + AT_ONCE < count ? start + AT_ONCE : count;
+        int32_t any = 0;
+        for (int64_t i = start; i < stop; i++) any |= values[i];
+        for (int64_t i = start; any && i < stop; i++) {
+            if (!values[i]) continue;
+            if (used == room) return -1;
+            places[used] = (int32_t)i;
+            found[used++] = values[i];
+        }
+    }
+    return used;
+}
+
+/* Where values are not zero, and which: their number, or -1 if there are more than `room`. */
+int64_t nrv_pack(const int32_t *values, int64_t count, int64_t room, int32_t *places,
+                 int32_t *found) {
+    return pack(values, count, room, places, found);
 }
 
 typedef struct {

@@ -4,7 +4,6 @@ import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +15,6 @@ from hypernet.decoders.together import bind_together
 from hypernet.decoding import NrvStream, open_stream
 from hypernet.errors import InvalidStream, OutOfDeviceMemory
 from hypernet.parallel_decoding import FrameRenderer, PendingFrames, decode_symbols
-from hypernet.pending import PackedIntegers
 from hypernet.sequential_decoding import segment_frames
 
 GOLDEN = Path(tests.golden.__file__).parent
@@ -133,15 +131,6 @@ def test_a_missing_frame_and_a_damaged_payload_are_named() -> None:
             decode_symbols(stream.segments, payload, [99])
         with pytest.raises(InvalidStream):
             decode_symbols(stream.segments, payload[:-3], [0])
-
-
-@pytest.mark.parametrize("zeros", [0.0, 0.5, 0.99])
-def test_packed_integers_are_scaled_and_whole(zeros: float) -> None:
-    generator = np.random.default_rng(0)
-    symbols = generator.integers(-900, 900, (3, 5, 7)).astype(np.int32)
-    symbols[generator.random(symbols.shape) < zeros] = 0
-    unpacked = PackedIntegers.pack(symbols).unpack(0.5, torch.device("cpu"))
-    assert torch.equal(unpacked, torch.from_numpy(symbols) * 0.5)
 
 
 class _SmallDevice:

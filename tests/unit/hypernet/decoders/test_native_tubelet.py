@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hypernet.crop import Crop
-from hypernet.decoders.native_tubelet import NativeClip
-from hypernet.decoders.tubelet import Tubelet, TubeletConfig
+from hypernet.decoders.native_tubelet import NativeClip, SparseGrid
+from hypernet.decoders.tubelet import Tubelet, TubeletConfig, is_native
 from hypernet.native import library
 from hypernet.predictor.initial_kernels import initial_base
 from hypernet.weights import ClipShape
@@ -57,6 +57,10 @@ def weights_of(decoder: Tubelet, *, reference: bool = False) -> dict[str, Tensor
     return weights
 
 
+def network_of(decoder: Tubelet, weights: dict[str, Tensor]) -> NativeClip:
+    return decoder.native(SparseGrid.of_dense(weights["grid"]), weights)
+
+
 def by_torch(decoder: Tubelet, weights: dict[str, Tensor], times_N: Tensor = TIMES) -> Tensor:
     with kernels_absent():
         return decoder.render(weights, times_N)
@@ -83,7 +87,7 @@ def test_restoring_layers_may_have_any_width(channels: int) -> None:
 
 def test_a_wider_network_is_left_to_torch() -> None:
     decoder = decoder_of(32, 32, 33)
-    assert not decoder.is_native(weights_of(decoder))
+    assert not is_native(decoder)
 
 
 def test_gradients_are_left_to_torch() -> None:
@@ -114,7 +118,7 @@ def test_a_clip_in_which_nothing_moves_or_shows_is_the_same() -> None:
 
 def test_levels_are_rounded_values() -> None:
     decoder = decoder_of(37, 50)
-    network = NativeClip(decoder._kernels(), weights_of(decoder), (37, 50))
+    network = network_of(decoder, weights_of(decoder))
     values = network(TIMES).permute(0, 2, 3, 1)
     exact = values.mul(255).add(0.5).floor()
     assert torch.equal(network.levels(TIMES), exact.to(torch.uint8))
@@ -130,7 +134,7 @@ def test_levels_are_rounded_values() -> None:
 )
 def test_a_part_of_a_frame_is_that_of_the_whole(part: Crop) -> None:
     decoder = decoder_of(70, 129)
-    network = NativeClip(decoder._kernels(), weights_of(decoder), (70, 129))
+    network = network_of(decoder, weights_of(decoder))
     out = torch.empty(3, part.height, part.width, dtype=torch.uint8)
     network.draw(3.0, part, out)
     whole = network.levels(torch.tensor([3.0]))[0].permute(2, 0, 1)
@@ -139,7 +143,7 @@ def test_a_part_of_a_frame_is_that_of_the_whole(part: Crop) -> None:
 
 def test_a_part_that_does_not_fit_is_refused() -> None:
     decoder = decoder_of(32, 32)
-    network = NativeClip(decoder._kernels(), weights_of(decoder), (32, 32))
+    network = network_of(decoder, weights_of(decoder))
     part = Crop(top=0, left=0, height=8, width=8)
     for out in (torch.empty(3, 8, 9, dtype=torch.uint8), torch.empty(3, 8, 8)):
         with pytest.raises(ValueError, match=r"does not fit|cannot write"):
@@ -155,5 +159,5 @@ def test_weights_that_are_no_numbers_do_no_harm(name: str, value: float) -> None
     decoder = decoder_of(37, 50)
     weights = weights_of(decoder, reference=True)
     weights[name].view(-1)[::3] = value
-    levels = NativeClip(decoder._kernels(), weights, (37, 50)).levels(TIMES)
+    levels = network_of(decoder, weights).levels(TIMES)
     assert levels.shape == (len(TIMES), 37, 50, 3)
