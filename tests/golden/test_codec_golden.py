@@ -57,6 +57,16 @@ def test_golden_streams_keep_their_symbols(preset: str) -> None:
 
 @pytest.mark.parametrize("preset", STEPS)
 def test_golden_streams_keep_their_pixels(preset: str) -> None:
+    check_pixels(preset)
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_golden_streams_are_the_same_without_a_compiler() -> None:
+    check_golden("codec-fast", partial(encode, "fast"), describe, pin_encoder=False)
+    check_pixels("fast")
+
+
+def check_pixels(preset: str) -> None:
     with np.load(frames_path(preset)) as archive:
         expected = archive["frames"]
     decoded = decode(stream_of(preset))
