@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypernet.crop import Crop
+from hypernet.decoders.lapped import rotation
 from hypernet.decoders.spectrum import (
     CHROMA_CELL,
     CLIP_FRAMES,
@@ -56,6 +57,8 @@ class _Painting(Structure):
         ("times", c_int),
         ("start_luma", _Floats),
         ("start_chroma", _Floats),
+        ("luma_rotation", _Floats),
+        ("chroma_rotation", _Floats),
     )
 
 
@@ -71,6 +74,8 @@ class _Departure(Structure):
         ("motion_rows", c_int),
         ("motion_columns", c_int),
         ("openness", _Floats),
+        ("luma_rotation", _Floats),
+        ("chroma_rotation", _Floats),
     )
 
 
@@ -287,6 +292,8 @@ def _painted(
         times=len(times),
         start_luma=None if start is None else _floats(start[0]),
         start_chroma=None if start is None else _floats(start[1]),
+        luma_rotation=_floats(rotation(GRID_CELL)),
+        chroma_rotation=_floats(rotation(CHROMA_CELL)),
     )
     _checked(_library().nrv_paint(ctypes.byref(painting), _floats(luma), _floats(chroma)))
     return luma, chroma
@@ -304,6 +311,7 @@ def _departure_point(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | N
     luma = torch.empty(rows * GRID_CELL, columns * GRID_CELL)
     chroma = torch.empty(2, rows * CHROMA_CELL, columns * CHROMA_CELL)
     colours = colour_matrix()
+    turns = [rotation(cell).T.contiguous() for cell in (GRID_CELL, CHROMA_CELL)]
     departure = _Departure(
         rgb=_floats(rgb),
         height=rgb.shape[1],
@@ -315,6 +323,8 @@ def _departure_point(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | N
         motion_rows=motion.shape[1],
         motion_columns=motion.shape[2],
         openness=_floats(openness),
+        luma_rotation=_floats(turns[0]),
+        chroma_rotation=_floats(turns[1]),
     )
     _checked(_library().nrv_depart(ctypes.byref(departure), _floats(luma), _floats(chroma)))
     return luma, chroma

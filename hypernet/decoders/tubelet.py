@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from hypernet.decoders.base import Decoder
+from hypernet.decoders.lapped import multiply_adds
 from hypernet.decoders.native_tubelet import NativeClip, SparseGrid, can_render
 from hypernet.decoders.spectrum import (
     CHROMA_CELL,
@@ -231,6 +232,7 @@ class Tubelet:
         gains = math.prod(tile_size(height, width)) * shapes["gains.weight"]
         cells = math.prod(grid_size(height, width))
         per_clip = cells * painted_and_mixed + gains + self._field_multiply_adds()
+        per_clip += CLIP_FRAMES * self._lap_multiply_adds()
         return (per_clip / self.clip.frames + cells * restored) / (height * width)
 
     def _field_multiply_adds(self) -> int:
@@ -240,6 +242,12 @@ class Tubelet:
         return sum(
             4 * h * columns * (rows + w) for h, w in ((height, width), (height // 2, width // 2))
         )
+
+    def _lap_multiply_adds(self) -> int:
+        """Of the filters across the borders of cells in a frame."""
+        height, width = (n * GRID_CELL for n in grid_size(self.clip.height, self.clip.width))
+        chroma = multiply_adds(height // 2, width // 2, CHROMA_CELL)
+        return multiply_adds(height, width, GRID_CELL) + 2 * chroma
 
     def activation_bytes(self) -> int:
         """Upper bound for one frame: 24 float32 values per padded pixel, and the paintings."""

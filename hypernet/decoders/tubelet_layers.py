@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypernet.decoders.lapped import lapped, unlapped
 from hypernet.decoders.spectrum import (
     CHROMA_CELL,
     CLIP_FRAMES,
@@ -96,26 +97,31 @@ def luma_of(rgb_BCHW: Tensor) -> Tensor:
     )
 
 
-def departure_point(weights: ClipWeights) -> tuple[Tensor, Tensor] | None:
-    """Planes that the grid is added to: the moved reference where the gate lets it through."""
-    if weights.reference is None:
-        return None
-    luma, chroma = planes_of(weights.reference)
-    motion = weights.motion[:, 4:]
+Planes = tuple[Tensor, Tensor]
+"""Luma ``(..., 1, H, W)`` and two colour differences ``(..., 2, H/2, W/2)``."""
+
+
+def moved_reference(picture_BCHW: Tensor, motion_B2hw: Tensor) -> Planes:
+    """Planes of a picture, read where the motion points."""
+    luma, chroma = planes_of(picture_BCHW)
+    motion = motion_B2hw
     height, width = luma.shape[-2:]
     points = moved_points(motion, height, width)
     half_points = moved_points(motion, height // 2, width // 2, MOTION_CELL // 2)
-    gate = 1 - weights.gate.clamp(0, 1)
-    open_luma = gate.repeat_interleave(GRID_CELL, 2).repeat_interleave(GRID_CELL, 3)
-    open_chroma = gate.repeat_interleave(CHROMA_CELL, 2).repeat_interleave(CHROMA_CELL, 3)
-    return (
-        sample_at(luma, points, "bicubic") * open_luma,
-        sample_at(chroma, half_points, "bicubic") * open_chroma,
+    return sample_at(luma, points, "bicubic"), sample_at(chroma, half_points, "bicubic")
+
+
+def departure_point(weights: ClipWeights) -> Planes | None:
+    """What the grid is added to: the moved reference, lapped, in the cells that let it through."""
+    if weights.reference is None:
+        return None
+    planes = moved_reference(weights.reference, weights.motion[:, 4:])
+    openness = 1 - weights.gate.clamp(0, 1)
+    luma, chroma = (
+        lapped(plane, cell) * openness.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
+        for plane, cell in zip(planes, (GRID_CELL, CHROMA_CELL), strict=True)
     )
-
-
-Planes = tuple[Tensor, Tensor]
-"""Luma ``(..., 1, H, W)`` and two colour differences ``(..., 2, H/2, W/2)``."""
+    return luma, chroma
 
 
 def painted_planes(
@@ -137,10 +143,8 @@ def painted_planes(
         _painted_rows(base, rows, parts, _lines(start, number * at_once, rows.shape[2]), mix_BK)
         for number, rows in enumerate(torch.split(grid, at_once, 2))
     ]
-    if len(painted) == 1:
-        return painted[0]
     luma, chroma = (torch.cat(planes, -2) for planes in zip(*painted, strict=True))
-    return luma, chroma
+    return unlapped(luma, GRID_CELL), unlapped(chroma, CHROMA_CELL)
 
 
 def _lines(start: Planes | None, first: int, rows: int) -> tuple[Tensor | None, ...]:

@@ -18,8 +18,8 @@ GAIN_MARGIN = TILE // 2 + 4
 """Gains are interpolated between the centres of tiles, and the last layers see 4 pixels around."""
 FIELD_MARGIN = MOTION_CELL // 2 + 8
 """Motion is interpolated between the centres of squares; sampling and the last layers see more."""
-SAMPLING_MARGIN = 11
-"""What bicubic sampling of the reference, then bilinear sampling, then the last layers see."""
+SAMPLING_MARGIN = 11 + GRID_CELL
+"""What bicubic sampling of the reference sees, overlapping cells, bilinear sampling, the rest."""
 
 
 def window_of(decoder: Tubelet, motion_6hw: Tensor, crop: Crop) -> Crop:

@@ -5,6 +5,7 @@
 
 #include "field.h"
 #include "kernels.h"
+#include "lapped.h"
 
 enum { TIMES = 8, CELL = 16, HALF_CELL = 8, SQUARE = 32 };
 
@@ -20,6 +21,9 @@ typedef struct {
     const float *mix; /* times x 8: how much of each temporal pattern a frame shows */
     int times;
     const float *start_luma, *start_chroma; /* one picture that all frames depart from, or NULL */
+    /* Of the filters that undo overlapping, rows are inputs. */
+    const float *luma_rotation;   /* 8 x 8 */
+    const float *chroma_rotation; /* 4 x 4 */
 } nrv_painting;
 
 /* One row of cells of one plane: pictures of each temporal pattern, cell after cell. */
@@ -99,6 +103,13 @@ INLINE void mix_cells(const nrv_painting *p, const layer *l, int side, const flo
     }
 }
 
+/* Cells of a row of cells grow together, with one another and with those above. */
+INLINE void unlap(float *picture, int row, int side, int width, const float *rotation) {
+    for (int y = row * side; y < (row + 1) * side; y++)
+        lap_row(picture + (size_t)y * width, width, side / 2, rotation);
+    if (row) lap_rows(picture, width, width, row * side, side / 2, rotation);
+}
+
 FOR_EACH_PROCESSOR
 static void paint(const nrv_painting *p, const int32_t *starts, const entry *sorted, layer *layers,
                   float *luma, float *chroma) {
@@ -115,6 +126,12 @@ static void paint(const nrv_painting *p, const int32_t *starts, const entry *sor
             mix_cells(p, layers + 1 + colour, HALF_CELL,
                       p->start_chroma ? p->start_chroma + half_line : NULL, half, 2 * half_picture,
                       chroma + half_line);
+        }
+        for (int time = 0; time < p->times; time++) {
+            unlap(luma + time * picture, row, CELL, width, p->luma_rotation);
+            for (int colour = 0; colour < 2; colour++)
+                unlap(chroma + (2 * time + colour) * half_picture, row, HALF_CELL, half,
+                      p->chroma_rotation);
         }
     }
 }
@@ -172,6 +189,9 @@ typedef struct {
     const float *motion;   /* 2 x motion rows x motion columns, in pixels */
     int motion_rows, motion_columns;
     const float *openness; /* rows x columns: how much of the picture each cell lets through */
+    /* Of the filters that make cells overlap, rows are inputs. */
+    const float *luma_rotation;   /* 8 x 8 */
+    const float *chroma_rotation; /* 4 x 4 */
 } nrv_departure;
 
 enum { MARGIN = 2 }; /* Pixels beyond the border that cubic interpolation reads. */
@@ -235,7 +255,7 @@ INLINE void cubic_shares(float t, float *out, int stride) {
 }
 
 /* Some pixels of a row, read where the motion points: bicubic. */
-INLINE void cubic_pixels(const plane *p, int y, int start, const float *restrict moved, float open,
+INLINE void cubic_pixels(const plane *p, int y, int start, const float *restrict moved,
                          float *restrict out) {
     enum { COUNT = HALF_CELL };
     float across[4 * COUNT], down[4 * COUNT];
@@ -259,7 +279,7 @@ INLINE void cubic_pixels(const plane *p, int y, int start, const float *restrict
             sum += down[tap * COUNT + i] * row;
         }
         sum *= share;
-        out[i] = open * ((sum[0] + sum[1]) + (sum[2] + sum[3]));
+        out[i] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
     }
 }
 
@@ -272,25 +292,32 @@ INLINE int is_still(const float *moved, int width, int start, int count) {
     return most == 0.0f;
 }
 
-/* A plane read where the motion points, as much of it as each cell lets through. */
+/* A plane read where the motion points. */
 INLINE void moved_plane(const nrv_departure *d, const plane *p, int cell, float *line, float *moved,
                         float *restrict out) {
     field motion = {d->motion, d->motion_rows, d->motion_columns, SQUARE * cell / CELL};
     for (int y = 0; y < p->height; y++) {
         displaced_row(&motion, y, p->width, (float)cell / CELL, line, moved);
-        for (int column = 0; column < d->columns; column++, out += cell) {
-            float open = d->openness[y / cell * d->columns + column];
-            int start = column * cell;
-            if (open == 0.0f) {
-                memset(out, 0, cell * sizeof(float));
-            } else if (is_still(moved, p->width, start, cell)) {
-                for (int x = 0; x < cell; x++) out[x] = open * row_of(p, y)[start + x];
-            } else {
-                for (int x = 0; x < cell; x += HALF_CELL)
-                    cubic_pixels(p, y, start + x, moved, open, out + x);
-            }
-        }
+        for (int x = 0; x < p->width; x += HALF_CELL, out += HALF_CELL)
+            if (is_still(moved, p->width, x, HALF_CELL))
+                memcpy(out, row_of(p, y) + x, HALF_CELL * sizeof(float));
+            else
+                cubic_pixels(p, y, x, moved, out);
     }
+}
+
+/* Cells overlap; then each lets through as much as it is open. */
+INLINE void gated_plane(const nrv_departure *d, int side, const float *rotation, float *out) {
+    int height = d->rows * side, width = d->columns * side;
+    for (int y = 0; y < height; y++) lap_row(out + (size_t)y * width, width, side / 2, rotation);
+    for (int row = 1; row < d->rows; row++)
+        lap_rows(out, width, width, row * side, side / 2, rotation);
+    for (int y = 0; y < height; y++)
+        for (int column = 0; column < d->columns; column++) {
+            float open = d->openness[y / side * d->columns + column];
+            float *cell = out + (size_t)y * width + column * side;
+            for (int x = 0; x < side && open != 1.0f; x++) cell[x] *= open;
+        }
 }
 
 FOR_EACH_PROCESSOR
@@ -302,9 +329,12 @@ static void depart(const nrv_departure *d, const plane planes[3], float *rows, f
     moved_plane(d, planes, CELL, line, rows, luma);
     moved_plane(d, planes + 1, HALF_CELL, line, rows, chroma);
     moved_plane(d, planes + 2, HALF_CELL, line, rows, chroma + pixels / 4);
+    gated_plane(d, CELL, d->luma_rotation, luma);
+    gated_plane(d, HALF_CELL, d->chroma_rotation, chroma);
+    gated_plane(d, HALF_CELL, d->chroma_rotation, chroma + pixels / 4);
 }
 
-/* What a clip departs from: luma rows * 16 x columns * 16, colour differences 2 x half of each.
+/* What a clip departs from, its cells overlapping: luma rows * 16 x columns * 16, colour differences 2 x half of each.
  * Returns 0, or -1 if there is no memory. */
 int nrv_depart(const nrv_departure *d, float *luma, float *chroma) {
     plane planes[3];

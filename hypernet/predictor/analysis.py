@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.bitstream.steps import step_size
+from hypernet.decoders.lapped import lapped
 from hypernet.decoders.spectrum import (
     CHROMA_CELL,
     CLIP_FRAMES,
@@ -21,10 +22,9 @@ from hypernet.decoders.spectrum import (
     spectrum,
 )
 from hypernet.decoders.tubelet_layers import (
-    ClipWeights,
-    departure_point,
     frame_fields,
     luma_of,
+    moved_reference,
     planes_of,
     whole_cells,
 )
@@ -83,10 +83,11 @@ def analyse(frames_BTCHW: Tensor, motion_steps: int, channels: int) -> AnalysedC
         motion = _to_symbols(clip_motion(_half_luma(frames_BTCHW), motion_steps))
         luma, chroma = _planes(frames_BTCHW)
         _line_up(luma, chroma, motion * step_size(MOTION_STEP_INDEX))
+        mean = luma.mean(1)
         return AnalysedClip(
             motion=motion,
-            mean=luma.mean(1),
-            spectra=_spectra(luma, chroma, channels),
+            mean=mean,
+            spectra=_spectra(*_lapped(luma, chroma), channels),
             motion_steps=motion_steps,
         )
 
@@ -99,15 +100,9 @@ def departure(clip: AnalysedClip, reference: Reference | None) -> tuple[Tensor, 
         motion = torch.cat((clip.motion, torch.zeros_like(clip.motion[:, :2])), 1)
         return motion, gate, clip.spectra
     motion = torch.cat((clip.motion, _onward(clip, reference)), 1)
-    empty = motion.new_zeros(len(motion), 1, 1, 1)
-    pixels = motion * step_size(MOTION_STEP_INDEX)
-    start = departure_point(
-        ClipWeights(motion=pixels, gate=gate, tiles=empty, grid=empty, reference=reference.picture)
-    )
-    if start is None:
-        raise ValueError("a departure needs a reference")
+    start = moved_reference(reference.picture, motion[:, 4:] * step_size(MOTION_STEP_INDEX))
     gate = reference_gate(clip.mean, start[0])
-    known = _still_spectra(*start, clip.spectra.shape[1])
+    known = _still_spectra(*_lapped(*start), clip.spectra.shape[1])
     return motion, gate, known.mul_(gate - 1).add_(clip.spectra)
 
 
@@ -166,6 +161,10 @@ def _onward(clip: AnalysedClip, reference: Reference) -> Tensor:
     return _to_symbols(
         reference_motion(picture, halved(clip.mean), pixels, reference.offset, clip.motion_steps)
     )
+
+
+def _lapped(luma: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
+    return lapped(luma, GRID_CELL), lapped(chroma, CHROMA_CELL)
 
 
 def _spectra(luma_BTCHW: Tensor, chroma_BTCHW: Tensor, channels: int) -> Tensor:
