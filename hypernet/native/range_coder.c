@@ -123,30 +123,42 @@ int nrv_read_row(nrv_reader *reader, const nrv_tables *tables, int table, size_t
     return escaped ? read_escaped(reader, count, symbols) : NRV_OK;
 }
 
-/* Positions by ascending `bin`, those of one bin in their order; where each bin ends. */
-INLINE void sorted(const uint16_t *bin, const uint8_t *keys, size_t count, size_t *ends, int bins,
-                   uint32_t *order) {
-    memset(ends, 0, bins * sizeof *ends);
-    for (size_t i = 0; i < count; i++) ends[bin[keys[i]]]++;
-    size_t start = 0;
-    for (int b = 0; b < bins; b++) {
-        size_t here = ends[b];
-        ends[b] = start;
-        start += here;
-    }
-    for (size_t i = 0; i < count; i++) order[ends[bin[keys[i]]]++] = (uint32_t)i;
+/* Counters of as many parts of a list: increments of one counter wait for each other. */
+enum { PARTS = 4 };
+
+/* Positions by ascending bin, those of one bin in their order. `ends[PARTS - 1]` is where each bin
+ * ends. */
+INLINE void sorted(const uint16_t *bin, const uint8_t *keys, size_t count, int bins,
+                   uint32_t (*ends)[NRV_TABLES], uint32_t *order) {
+    size_t part = count / PARTS;
+    memset(ends, 0, PARTS * sizeof *ends);
+    for (size_t i = 0; i < part; i++)
+        for (int p = 0; p < PARTS; p++) ends[p][bin[keys[p * part + i]]]++;
+    for (size_t i = PARTS * part; i < count; i++) ends[PARTS - 1][bin[keys[i]]]++;
+    uint32_t start = 0;
+    for (int b = 0; b < bins; b++)
+        for (int p = 0; p < PARTS; p++) {
+            uint32_t here = ends[p][b];
+            ends[p][b] = start;
+            start += here;
+        }
+    for (size_t i = 0; i < part; i++)
+        for (int p = 0; p < PARTS; p++)
+            order[ends[p][bin[keys[p * part + i]]]++] = (uint32_t)(p * part + i);
+    for (size_t i = PARTS * part; i < count; i++)
+        order[ends[PARTS - 1][bin[keys[i]]]++] = (uint32_t)i;
 }
 
 int nrv_read_symbols(nrv_reader *reader, const nrv_tables *tables, const uint16_t *map,
                      const uint8_t *keys, size_t count, uint32_t *order, int32_t *symbols) {
-    size_t ends[NRV_TABLES];
-    sorted(map, keys, count, ends, NRV_TABLES, order);
+    uint32_t ends[PARTS][NRV_TABLES];
+    sorted(map, keys, count, NRV_TABLES, ends, order);
     nrv_reader r = *reader;
     int escaped = 0;
     size_t i = 0;
     for (int table = 0; i < count; table++) {
         model m = model_of(tables, table);
-        for (; i < ends[table]; i++) {
+        for (; i < ends[PARTS - 1][table]; i++) {
             uint32_t symbol;
             if (read_symbol(&r, &m, &symbol)) return NRV_DAMAGED;
             int escape = symbol == 2 * (uint32_t)m.support + 1;
@@ -161,15 +173,15 @@ int nrv_read_symbols(nrv_reader *reader, const nrv_tables *tables, const uint16_
 int nrv_read_flags(nrv_reader *reader, const nrv_tables *tables, const uint8_t *levels,
                    size_t count, uint32_t *order, int32_t *flags) {
     uint16_t same[256];
-    size_t ends[NRV_LEVELS];
+    uint32_t ends[PARTS][NRV_TABLES];
     for (int level = 0; level < 256; level++) same[level] = (uint16_t)(level % NRV_LEVELS);
-    sorted(same, levels, count, ends, NRV_LEVELS, order);
+    sorted(same, levels, count, NRV_LEVELS, ends, order);
     nrv_reader r = *reader;
     int damaged = 0;
     size_t i = 0;
     for (int level = 0; level < NRV_LEVELS; level++) {
         uint64_t ones = tables->ones[level], zeros = (UINT64_C(1) << NRV_PRECISION) - ones;
-        for (; i < ends[level]; i++) {
+        for (; i < ends[PARTS - 1][level]; i++) {
             uint64_t unit = r.range >> NRV_PRECISION;
             int one = r.offset >= unit * zeros;
             damaged |= r.offset >= unit << NRV_PRECISION;
