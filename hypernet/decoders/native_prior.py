@@ -9,7 +9,7 @@ import ctypes
 import itertools
 import weakref
 from collections.abc import Sequence
-from ctypes import POINTER, c_int, c_int16, c_int32
+from ctypes import POINTER, c_int, c_int32, c_uint16
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypernet.decoders.integer_layers import ACTIVATION_LIMIT, EXACT_LIMIT, IntegerConvolution
-from hypernet.decoders.integer_prior import IntegerPrior, Stage
+from hypernet.decoders.integer_prior import IntegerPrior, PriorConfig, Stage
 from hypernet.decoders.spectrum import spectrum
 
 LANES = 16
+WEIGHT_BIAS = 128
 MAX_WIDTH = 1 << 12
 
 
 class Layer(ctypes.Structure):
     """``nrv_layer``."""
 
-    _fields_ = (("weights", POINTER(c_int16)), ("bias", POINTER(c_int32)), ("shift", c_int))
+    _fields_ = (("weights", POINTER(c_uint16)), ("bias", POINTER(c_int32)), ("shift", c_int))
 
 
 class StageLayers(ctypes.Structure):
@@ -107,7 +108,7 @@ class _Packing:
         """All of it, None if the kernels could not compute with it exactly."""
         prior, config = self._prior, self._prior.config
         means = spectrum(config.grid_channels).means
-        if max(means) >= config.first or config.hidden_width > MAX_WIDTH:
+        if max(means) >= config.first or max(*_widths(config)) > MAX_WIDTH:
             return None
         flags = (len(config.groups),)
         layers = PriorLayers(
@@ -147,9 +148,7 @@ class _Packing:
         rows = padded(inputs) if pad_inputs else inputs
         weights = np.zeros((taps, rows, padded(outputs)), np.int16)
         weights[:, :inputs, :outputs] = weight_OIK.transpose(2, 1, 0)
-        bias = np.zeros(padded(outputs), np.int32)
-        bias[:outputs] = bias_O
-        return self._of(weights, bias, layer.shift)
+        return self._of(weights, _padded_bias(bias_O), layer.shift)
 
     def _output(self, layer: IntegerConvolution, groups: Sequence[int]) -> Layer:
         weight_OIK, bias_O = self._integers(layer, layer.shift + 1)
@@ -158,10 +157,8 @@ class _Packing:
         for start, size in zip(itertools.accumulate(groups, initial=0), groups, strict=False):
             weight = np.zeros((rows, padded(size)), np.int16)
             weight[: weight_OIK.shape[1], :size] = weight_OIK[start : start + size, :, 0].T
-            bias = np.zeros(padded(size), np.int32)
-            bias[:size] = bias_O[start : start + size]
             weights.append(weight.ravel())
-            biases.append(bias)
+            biases.append(_padded_bias(bias_O[start : start + size]))
         return self._of(np.concatenate(weights), np.concatenate(biases), layer.shift)
 
     def _integers(
@@ -175,11 +172,23 @@ class _Packing:
         return weight.numpy().astype(np.int16), bias.numpy().astype(np.int32)
 
     def _of(self, weights: NDArray[np.int16], bias: NDArray[np.int32], shift: int) -> Layer:
-        return Layer(self._kept(weights, c_int16), self._kept(bias, c_int32), shift)
+        biased = (weights + WEIGHT_BIAS).astype(np.uint16)
+        return Layer(self._kept(biased, c_uint16), self._kept(bias, c_int32), shift)
 
     def _kept(self, array: NDArray[Any], kind: type[Any]) -> Any:
         self._arrays.append(array)
         return array.ctypes.data_as(POINTER(kind))
+
+
+def _widths(config: PriorConfig) -> tuple[int, ...]:
+    return config.grid_channels, config.context_width, config.hidden_width
+
+
+def _padded_bias(bias_O: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The even outputs, then the odd ones."""
+    bias = np.zeros(padded(len(bias_O)), np.int32)
+    bias[: len(bias_O)] = bias_O
+    return bias.reshape(-1, 2).T.ravel()
 
 
 def padded(width: int) -> int:

@@ -55,7 +55,7 @@ typedef struct {
     nrv_cell *all, *halves; /* by rows; even ones, then odd ones */
     size_t num_even;
     nrv_field seen;
-    int16_t *context, *features;
+    uint16_t *context, *features;
     int32_t *first; /* channels x cells */
     uint8_t *flags; /* groups x cells */
     /* The list at hand. */
@@ -108,6 +108,7 @@ static int start(walk *w) {
     int ready = (w->all = take(w, w->cells, sizeof *w->all)) &&
                 (w->halves = take(w, w->cells, sizeof *w->halves)) &&
                 (w->seen.counts = take(w, bordered, sizeof *w->seen.counts)) &&
+                (w->seen.totals = take(w, bordered, sizeof *w->seen.totals)) &&
                 (w->seen.entries =
                      take(w, bordered * w->seen.capacity, sizeof *w->seen.entries)) &&
                 (w->context = take(w, w->cells * p->context_width, sizeof *w->context)) &&
@@ -147,8 +148,8 @@ static int exchange_symbols(walk *w, size_t count) {
         listed(w, count);
         return NRV_OK;
     }
-    int error = nrv_read_symbols(&w->reader, w->tables, w->own, w->keys, count, w->order, w->values);
-    int large = 0;
+    int large = 0, error = nrv_read_symbols(&w->reader, w->tables, w->own, w->keys, count,
+                                            w->order, w->values);
     for (size_t i = 0; i < count && !error; i++) large |= exceeds(w->values[i]);
     return error ? error : large ? NRV_LARGE_SYMBOL : NRV_OK;
 }
@@ -161,7 +162,9 @@ static int exchange_flags(walk *w, size_t count) {
     return nrv_read_flags(&w->reader, w->tables, w->keys, count, w->order, w->values);
 }
 
-static uint32_t magnitude(int32_t value) { return value < 0 ? 0u - (uint32_t)value : (uint32_t)value; }
+INLINE uint32_t magnitude(int32_t value) {
+    return value < 0 ? 0u - (uint32_t)value : (uint32_t)value;
+}
 
 /* Sums of magnitudes of one group, cell by cell; most channels are zero everywhere. */
 FOR_EACH_PROCESSOR
@@ -170,13 +173,13 @@ static void add_magnitudes(const int32_t *restrict channel, size_t cells, uint32
     for (size_t i = 0; i < cells; i++) any |= channel[i];
     if (!any) return;
     for (size_t i = 0; i < cells; i++) {
-        uint32_t size = channel[i] < 0 ? 0u - (uint32_t)channel[i] : (uint32_t)channel[i];
+        uint32_t size = magnitude(channel[i]);
         sums[i] += size < MAX_SYMBOL ? size : MAX_SYMBOL;
     }
 }
 
 /* What the reference clip holds, as activities of groups. */
-static int see_reference(walk *w, uint32_t *sums) {
+static void see_reference(walk *w, uint32_t *sums) {
     const nrv_prior *p = w->prior;
     const int32_t *channel = w->clip->reference;
     for (int group = 0; group < 1 + num_groups(p); group++) {
@@ -186,7 +189,6 @@ static int see_reference(walk *w, uint32_t *sums) {
         for (size_t i = 0; i < w->cells; i++)
             if (sums[i]) nrv_add(&w->seen, w->all[i].bordered, group, nrv_entered(sums[i]));
     }
-    return NRV_OK;
 }
 
 static int find_context(walk *w, const int32_t *gate) {
@@ -204,7 +206,9 @@ static int find_context(walk *w, const int32_t *gate) {
         nrv_add(&w->seen, cell, planes + KNOTS + 1, is_inter && gate[i] ? GAIN : 0);
     }
     nrv_context(p, &w->seen, reference_inputs(p), w->all, w->cells, w->context);
-    memset(w->seen.counts, 0, sizeof *w->seen.counts * (w->clip->rows + 2) * (w->clip->columns + 2));
+    size_t bordered = (size_t)(w->clip->rows + 2) * (w->clip->columns + 2);
+    memset(w->seen.counts, 0, bordered * sizeof *w->seen.counts);
+    memset(w->seen.totals, 0, bordered * sizeof *w->seen.totals);
     return NRV_OK;
 }
 
@@ -319,7 +323,8 @@ typedef struct {
 } flagged;
 
 /* Cells with any flag, and where each group has flags. */
-static int find_places(walk *w, flagged *f, nrv_cell *chosen, size_t *num_chosen, uint32_t *number) {
+static int find_places(walk *w, flagged *f, nrv_cell *chosen, size_t *num_chosen,
+                       uint32_t *number) {
     size_t total = 0;
     for (size_t i = 0; i < f->count * w->cells; i++) total += f->flags[i];
     f->places = take(w, total, sizeof *f->places);
@@ -411,14 +416,14 @@ static int see_middle(walk *w, const flagged *f, nrv_lists *inside) {
     int channel = 0;
     for (int g = 0; g < f->count; g++) {
         size_t count = flags_of(w, f, g);
-        for (size_t i = 0; i < count; i++) sums[places[i]] = 0;
+        memset(sums, 0, w->cells * sizeof *sums);
         for (int c = 0; c < f->sizes[g]; c++, channel++)
             for (size_t i = 0; i < count; i++, value++) {
                 if (!*value) continue;
                 uint32_t size = magnitude(*value);
                 sums[places[i]] += size;
                 entries[ends[places[i]]++] =
-                    (nrv_activation){(uint16_t)channel, (int16_t)nrv_entered(2 * size)};
+                    (nrv_activation){(uint16_t)channel, (uint16_t)nrv_entered(2 * size)};
             }
         for (size_t i = 0; i < count; i++)
             nrv_add(&w->seen, w->all[places[i]].bordered, p->first + num_groups(p) + g,
@@ -511,7 +516,7 @@ static int read_gate(walk *w, int32_t *gate) {
     if (error) return error;
     memset(w->keys, (int)level, w->cells);
     error = exchange_flags(w, w->cells);
-    memcpy(gate, w->values, w->cells * sizeof *gate);
+    if (!error) memcpy(gate, w->values, w->cells * sizeof *gate);
     return error;
 }
 

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from hypernet.bitstream.reader import StreamReader
+from hypernet.bitstream.segment import decode_segment
+from hypernet.bitstream.sources import BytesSource
 from hypernet.decoders import learned_coding, native_clip
 from hypernet.decoders.integer_prior import IntegerPrior, PriorConfig
 from hypernet.decoders.learned_coding import LearnedCoding, decode_clip, encode_clip
 from hypernet.decoders.native_clip import NativeClips
 from hypernet.decoders.native_prior import packed_prior
+from hypernet.decoding import open_stream
 from hypernet.errors import EncodeFailed, InvalidStream
 from hypernet.native.library import kernels
+from hypernet.segment_decoder import SegmentDecoder
 from hypernet.weights import WeightSpec
+from tests.unit.hypernet.bitstream.mutations import mutants
 from tests.unit.hypernet.predictor.samples import SMALL, random_symbols
 
 pytestmark = pytest.mark.skipif(kernels() is None, reason="the C kernels were not built")
@@ -25,6 +34,7 @@ pytestmark = pytest.mark.skipif(kernels() is None, reason="the C kernels were no
 Symbols = dict[str, NDArray[np.int32]]
 Shapes = dict[str, tuple[int, ...]]
 
+GOLDEN = Path(__file__).parents[3] / "golden" / "codec-fast.nrv"
 STEP_INDEX = 170
 ODD = PriorConfig(first=19, middle=(5, 40), last=(70, 3, 33), context_width=20, hidden_width=70)
 ALONE = PriorConfig(first=3, middle=(1,), last=(1,), context_width=1, hidden_width=1)
@@ -108,33 +118,71 @@ def test_priors_that_tell_all_kinds_of_tables(seed: int) -> None:
 
 
 def test_damaged_clips_mean_the_same() -> None:
-    prior, shapes = _prior(SMALL.prior), _shapes(SMALL.prior)
+    prior, shapes = _prior(SMALL.prior), _shapes(SMALL.prior, 5, 4)
     reference = _symbols(shapes, 50, 1.0)
     rng = np.random.default_rng(1)
     native = NativeClips.of(prior)
     assert native is not None
     seen: Counter[str] = Counter()
-    for number in range(400):
+    for number in range(150):
         before = reference if number % 2 else None
         spread = float(rng.choice([0.5, 3.0, 200_000.0]))
         symbols = _symbols(shapes, number, spread, is_inter=bool(number % 2))
         data = _damaged(encode_clip(prior, STEP_INDEX, symbols, before), rng)
-        outcomes: list[Symbols | str] = []
-        for decode in (lambda *args: decode_clip(prior, *args), native.decode):
-            try:
-                outcomes.append(decode(STEP_INDEX, data, shapes, before))
-            except InvalidStream as error:
-                outcomes.append(str(error))
-        one, two = outcomes
-        if isinstance(one, str):
-            assert one == two
-            seen[one] += 1
-        else:
-            assert not isinstance(two, str)
-            for name, values in one.items():
-                np.testing.assert_array_equal(two[name], values)
-            seen["read"] += 1
+        one = _outcome(partial(decode_clip, prior, STEP_INDEX, data, shapes, before))
+        two = _outcome(partial(native.decode, STEP_INDEX, data, shapes, before))
+        _assert_equal(one, two)
+        seen[one if isinstance(one, str) else "read"] += 1
     assert len(seen) >= 5, "not every kind of damage was reached"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_streams_of_the_shipped_prior_mean_the_same(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = GOLDEN.read_bytes()
+    with open_stream(GOLDEN) as opened:
+        segments = opened.segments
+    seen: Counter[bool] = Counter()
+    for damaged in mutants(stream, 40, seed):
+        try:
+            payload = StreamReader(BytesSource(damaged)).segment(0)
+        except InvalidStream:
+            continue
+        decode = partial(_all_symbols, payload, segments)
+        two = _outcome(decode)
+        with monkeypatch.context() as without:
+            without.setattr(native_clip, "kernels", lambda: None)
+            one = _outcome(decode)
+        _assert_equal(one, two)
+        seen[isinstance(one, str)] += 1
+    assert min(seen[False], seen[True]) >= 3
+
+
+def _all_symbols(payload: bytes, segments: SegmentDecoder) -> Symbols:
+    segment = decode_segment(payload, segments.specs_of, coding=segments.coding)
+    return {
+        f"{number}.{name}": np.asarray(values)
+        for number, clip in enumerate(segment.clips)
+        for name, values in clip.symbols.items()
+    }
+
+
+def _outcome(decode: Callable[[], Symbols]) -> Symbols | str:
+    """What is decoded, or why not."""
+    try:
+        return decode()
+    except InvalidStream as error:
+        return str(error)
+
+
+def _assert_equal(one: Symbols | str, two: Symbols | str) -> None:
+    if isinstance(one, str) or isinstance(two, str):
+        assert one == two
+        return
+    assert list(one) == list(two)
+    for name, values in one.items():
+        np.testing.assert_array_equal(two[name], values)
 
 
 def _damaged(data: bytes, rng: np.random.Generator) -> bytes:
