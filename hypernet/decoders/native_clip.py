@@ -24,7 +24,7 @@ from hypernet.decoders.clip_coders import MAX_SYMBOL, IntArray
 from hypernet.decoders.integer_prior import STEP_KNOTS, IntegerPrior, PriorConfig
 from hypernet.decoders.native_prior import PackedPrior, packed_prior
 from hypernet.errors import InvalidStream
-from hypernet.native.library import kernels
+from hypernet.native import library
 
 Symbols = Mapping[str, IntArray]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -59,19 +59,19 @@ class ClipLists:
 class NativeClips:
     """Reads and lists the clips of one prior."""
 
-    def __init__(self, library: ctypes.CDLL, packed: PackedPrior, config: PriorConfig) -> None:
-        self._library = library
+    def __init__(self, kernels: ctypes.CDLL, packed: PackedPrior, config: PriorConfig) -> None:
+        self._kernels = kernels
         self._packed = packed
         self._config = config
 
     @classmethod
     def of(cls, prior: IntegerPrior) -> NativeClips | None:
         """None where there are no kernels, or none for such a prior."""
-        library = kernels()
-        packed = None if library is None else packed_prior(prior)
-        if library is None or packed is None:
+        kernels = library.kernels()
+        packed = None if kernels is None else packed_prior(prior)
+        if kernels is None or packed is None:
             return None
-        return cls(library, packed, prior.config)
+        return cls(kernels, packed, prior.config)
 
     def decode(
         self, step_index: int, data: bytes, shapes: Shapes, reference: Symbols | None
@@ -99,7 +99,7 @@ class NativeClips:
         )
         clip = self._clip(step_index, shapes, before)
         prior, (tables, _) = self._packed.layers, _tables()
-        _check(self._library.nrv_read_clip(byref(prior), byref(tables), byref(clip), byref(found)))
+        _check(self._kernels.nrv_read_clip(byref(prior), byref(tables), byref(clip), byref(found)))
         return symbols
 
     def lists(self, step_index: int, symbols: Symbols, reference: Symbols | None) -> ClipLists:
@@ -125,7 +125,7 @@ class NativeClips:
             values=_integers(values),
         )
         clip, prior = self._clip(step_index, shapes, before), self._packed.layers
-        _check(self._library.nrv_list_clip(byref(prior), byref(clip), byref(sent)))
+        _check(self._kernels.nrv_list_clip(byref(prior), byref(clip), byref(sent)))
         ends = np.cumsum(sent.counts)
         parts = [
             (values[start:end], keys[start:end].astype(np.uint16))

@@ -37,7 +37,7 @@ typedef struct {
     signed_wide even, odd;
 } outputs;
 
-INLINE narrow load(const uint16_t *from) {
+INLINE narrow load_narrow(const uint16_t *from) {
     narrow value;
     memcpy(&value, from, sizeof value);
     return value;
@@ -54,7 +54,7 @@ INLINE void add_pair(products *sums, int vectors, const uint16_t *one, uint16_t 
                      const uint16_t *two, uint16_t y) {
     UNROLL
     for (int v = 0; v < vectors; v++) {
-        wide pair = (wide)(load(one + LANES * v) * x + load(two + LANES * v) * y);
+        wide pair = (wide)(load_narrow(one + LANES * v) * x + load_narrow(two + LANES * v) * y);
         sums[v].both += pair;
         sums[v].odd += pair >> 16;
     }

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from hypernet.decoders import native_clip
 from hypernet.errors import InvalidStream
-from hypernet.native.library import kernels
+from hypernet.native import library
 
-LIBRARY = kernels()
+LIBRARY = library.kernels()
 
 
 class _Reader(ctypes.Structure):

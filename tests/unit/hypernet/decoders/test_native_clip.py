@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 from hypernet.bitstream.reader import StreamReader
 from hypernet.bitstream.segment import decode_segment
 from hypernet.bitstream.sources import BytesSource
-from hypernet.decoders import learned_coding, native_clip
+from hypernet.decoders import learned_coding
 from hypernet.decoders.integer_prior import IntegerPrior, PriorConfig
 from hypernet.decoders.learned_coding import LearnedCoding, decode_clip, encode_clip
 from hypernet.decoders.native_clip import NativeClips
 from hypernet.decoders.native_prior import packed_prior
 from hypernet.decoding import open_stream
 from hypernet.errors import EncodeFailed, InvalidStream
-from hypernet.native.library import kernels
+from hypernet.native import library
 from hypernet.segment_decoder import SegmentDecoder
 from hypernet.weights import WeightSpec
 from tests.unit.hypernet.bitstream.mutations import mutants
 from tests.unit.hypernet.predictor.samples import SMALL, random_symbols
 
-pytestmark = pytest.mark.skipif(kernels() is None, reason="the C kernels were not built")
+pytestmark = pytest.mark.skipif(library.kernels() is None, reason="the C kernels were not built")
 
 Symbols = dict[str, NDArray[np.int32]]
 Shapes = dict[str, tuple[int, ...]]
@@ -152,7 +152,7 @@ def test_damaged_streams_of_the_shipped_prior_mean_the_same(
         decode = partial(_all_symbols, payload, segments)
         two = _outcome(decode)
         with monkeypatch.context() as without:
-            without.setattr(native_clip, "kernels", lambda: None)
+            without.setattr(library, "kernels", lambda: None)
             one = _outcome(decode)
         _assert_equal(one, two)
         seen[isinstance(one, str)] += 1
@@ -219,10 +219,10 @@ def test_too_large_symbols_are_refused() -> None:
         LearnedCoding(_prior(SMALL.prior)).encode(symbols, [], [STEP_INDEX], None)
 
 
-def test_without_kernels_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("without_kernels")
+def test_without_kernels_torch_does_it() -> None:
     prior, shapes = _prior(SMALL.prior), _shapes(SMALL.prior)
     symbols = _symbols(shapes, 1, 1.0, is_inter=False)
-    monkeypatch.setattr(native_clip, "kernels", lambda: None)
     coding = LearnedCoding(prior)
     assert NativeClips.of(prior) is None
     coded = coding.encode(symbols, _specs(shapes), [STEP_INDEX], None)
