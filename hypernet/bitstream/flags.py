@@ -7,6 +7,7 @@ from typing import Any
 
 import constriction
 import numpy as np
+from numpy.typing import NDArray
 
 NUM_LEVELS = 64
 PRECISION_SHIFT = 8
@@ -83,9 +84,15 @@ _CHANCES = (
 @functools.cache
 def flag_model(level: int) -> Any:
     """Model of one flag: frequencies of 0 and 1 that sum to 2^24, see ``entropy``."""
-    one = _CHANCES[level] << PRECISION_SHIFT
+    one = int(one_frequencies()[level])
     weights = np.array([(1 << 24) - one, one], dtype=np.float32) - 1
     return constriction.stream.model.Categorical(weights, perfect=False)
+
+
+@functools.cache
+def one_frequencies() -> NDArray[np.uint32]:
+    """Frequency of a one at each level, out of 2^24, shape [NUM_LEVELS]."""
+    return np.array(_CHANCES, np.uint32) << np.uint32(PRECISION_SHIFT)
 
 
 def flag_bits() -> Any:

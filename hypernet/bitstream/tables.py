@@ -30,6 +30,7 @@ MAX_SUPPORT = 2047
 ESCAPE_HEAD_BITS = 6
 SKEW_UNIT = 8
 MAX_SKEW = SKEW_UNIT - 1
+BUCKET = 1 << 16
 
 _MIN_SUPPORT = 15
 _MAX_MEAN = 2.0 ** (25 / 3)
@@ -69,6 +70,37 @@ class FrequencyTables:
 def load_tables() -> FrequencyTables:
     """The tables of the format, read once."""
     return _parse(np.load(TABLES_PATH, allow_pickle=False))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CumulativeTables:
+    """All tables, each as ``-A .. A`` then escape, for finding the symbol at a quantile.
+
+    Attributes:
+        below: frequencies below each symbol, then their sum 2^24, uint32; table after table.
+        starts: where the part of each table begins, then the end, uint32, shape [NUM_TABLES + 1].
+        buckets: symbol (counted from 0) at each multiple of ``BUCKET``, then the escape symbol,
+            uint16, shape [NUM_TABLES, TOTAL // BUCKET + 1].
+    """
+
+    below: NDArray[np.uint32]
+    starts: NDArray[np.uint32]
+    buckets: NDArray[np.uint16]
+
+
+@functools.cache
+def cumulative_tables() -> CumulativeTables:
+    """The tables without skew, computed once."""
+    tables = load_tables()
+    parts = []
+    buckets = np.empty((NUM_TABLES, TOTAL // BUCKET + 1), np.uint16)
+    for table in range(NUM_TABLES):
+        ends = np.cumsum(tables.frequencies(table))
+        parts.append(np.append(0, ends).astype(np.uint32))
+        buckets[table, :-1] = np.searchsorted(ends, np.arange(0, TOTAL, BUCKET), side="right")
+        buckets[table, -1] = len(ends) - 1
+    starts = np.cumsum([0, *map(len, parts)]).astype(np.uint32)
+    return CumulativeTables(below=np.concatenate(parts), starts=starts, buckets=buckets)
 
 
 @functools.cache

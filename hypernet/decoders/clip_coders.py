@@ -86,14 +86,15 @@ class Survey(_Given):
     def best_tables(self) -> ClipTables:
         """What codes the clip in fewest bits."""
         costs = cost_table()
-        sizes = np.abs(np.concatenate([values for values, _ in self._seen])).clip(
-            max=len(costs) - 1
-        )
+        sizes = np.concatenate([_sizes(values) for values, _ in self._seen])
         tables = np.concatenate([tables for _, tables in self._seen])
+        counts = np.bincount(tables * np.int64(len(costs)) + sizes, minlength=1)
         best = _own_tables()
-        for table in np.unique(tables):
-            counts = np.bincount(sizes[tables == table])
-            best[table] = np.argmin(counts @ costs[: len(counts)])
+        for table in range(int(tables.min()), int(tables.max()) + 1):
+            # What is beyond the end counts as nothing.
+            seen = np.trim_zeros(counts[table * len(costs) : (table + 1) * len(costs)], "b")
+            if seen.size:
+                best[table] = np.argmin(seen @ costs[: len(seen)])
         return ClipTables(first=int(tables.min()), last=int(tables.max()), tables=best)
 
 
@@ -112,7 +113,7 @@ class Writer(_Given):
         """See ``Coder``."""
         costs = cost_table()
         for row in values:
-            counts = np.bincount(np.abs(row).clip(max=len(costs) - 1))
+            counts = np.bincount(_sizes(row))
             table = int(np.argmin(counts @ costs[: len(counts)]))
             self.encoder.encode_bits(table, TABLE_BITS)
             self.encoder.encode(row, table)
@@ -169,6 +170,11 @@ class Reader:
         return found
 
 
+def _sizes(values: IntArray) -> IntArray:
+    """Rows of the cost table."""
+    return np.minimum(np.abs(values), len(cost_table()) - 1)
+
+
 def _own_tables() -> NDArray[np.uint16]:
     return np.arange(NUM_SCALES, dtype=np.uint16) + np.uint16(FIRST_TABLE)
 
@@ -176,4 +182,4 @@ def _own_tables() -> NDArray[np.uint16]:
 def exceeds(values: NDArray[np.int64] | IntArray) -> bool:
     """Whether any value is too large for float32 convolutions of symbols to be exact."""
     # Not by magnitude: the smallest integer has none.
-    return bool(((values > MAX_SYMBOL) | (values < -MAX_SYMBOL)).any())
+    return bool(values.size) and bool(values.max() > MAX_SYMBOL or values.min() < -MAX_SYMBOL)

@@ -36,6 +36,11 @@ class IntegerConvolution(nn.Module):
         weight, bias = self._round()
         self._frozen = weight.detach(), bias.detach()
 
+    @property
+    def frozen(self) -> tuple[Tensor, Tensor] | None:
+        """Weights and biases that were rounded once and for all."""
+        return self._frozen
+
     def integers(self) -> tuple[Tensor, Tensor]:
         """Weights (int8) and bias (int32) as they are computed with.
 

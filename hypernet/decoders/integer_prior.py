@@ -105,7 +105,7 @@ def level_logit(level: Tensor) -> Tensor:
     return (level - MEDIAN_LEVEL) / LEVELS_PER_NAT
 
 
-class _Stage(nn.Module):
+class Stage(nn.Module):
     """From known activities and the context to tables or levels of what is coded next.
 
     Args:
@@ -133,6 +133,7 @@ class _Stage(nn.Module):
     def forward(
         self, context: Tensor, known: Tensor | None, inside: Tensor | None = None
     ) -> Tensor:
+        """Tables or levels of all outputs."""
         return self._indices(self.output(self.features(context, known, inside)))
 
     def at(self, features: Tensor, flags: Tensor, groups: tuple[int, ...]) -> Tensor:
@@ -177,18 +178,23 @@ class IntegerPrior(nn.Module):
         self.config = config
         first, flags = config.first, len(config.groups)
         self.reference = IntegerConvolution(1 + flags + STEP_KNOTS + 2, config.context_width, 3)
-        self.first_even = _Stage(0, config, first, 4.5)
-        self.first_odd = _Stage(first, config, first, 4.5)
-        self.flags_even = _Stage(first, config, flags, 3.0)
-        self.flags_odd = _Stage(first + flags, config, flags, 3.0)
-        self.middle = _Stage(first + flags, config, sum(config.middle), 3.6)
+        self.first_even = Stage(0, config, first, 4.5)
+        self.first_odd = Stage(first, config, first, 4.5)
+        self.flags_even = Stage(first, config, flags, 3.0)
+        self.flags_odd = Stage(first + flags, config, flags, 3.0)
+        self.middle = Stage(first + flags, config, sum(config.middle), 3.6)
         known, inside = first + flags + len(config.middle), sum(config.middle)
-        self.last = _Stage(known, config, sum(config.last), 3.4, inside=inside)
+        self.last = Stage(known, config, sum(config.last), 3.4, inside=inside)
 
     def freeze(self) -> None:
         """For use without training: round all weights once."""
         for layer in self._layers().values():
             layer.freeze()
+
+    def frozen(self) -> tuple[Tensor, ...] | None:
+        """Rounded weights and biases of all layers, None if any is not frozen."""
+        parts = [layer.frozen for layer in self._layers().values()]
+        return None if None in parts else tuple(tensor for part in parts if part for tensor in part)
 
     def integers(self) -> dict[str, Tensor]:
         """All weights and biases as integers, by name."""

@@ -4,11 +4,14 @@ Encoder and decoder walk the same stages; each stage's tables depend only on int
 decoder has by then. What a clip's tables are worth is its own affair: the clip starts with the
 table that codes best what the prior expects at each of them, which corrects a prior that is too
 sure or not sure enough of this clip for a few bytes.
+
+The functions here walk with torch and constriction, on any device, and are the reference; where C
+kernels were built ``LearnedCoding`` takes them instead, which gives the same bytes and symbols.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +35,7 @@ from hypernet.decoders.integer_prior import (
     flagged_places,
     neighbour_mean,
 )
+from hypernet.decoders.native_clip import ClipLists, NativeClips
 from hypernet.decoders.neighbours import from_neighbours, onto_neighbours
 from hypernet.decoders.spectrum import spectrum
 from hypernet.errors import EncodeFailed, InvalidStream
@@ -54,7 +58,12 @@ class LearnedCoding:
         reference: Symbols | None,
     ) -> bytes:
         """See ``encode_clip``."""
-        return encode_clip(self._prior, step_indices[-1], symbols, reference)
+        native = NativeClips.of(self._prior)
+        if native is None:
+            return encode_clip(self._prior, step_indices[-1], symbols, reference)
+        _refuse_large(symbols)
+        lists = native.lists(step_indices[-1], symbols, reference)
+        return _encoded(lambda coder: _give(coder, lists, symbols, reference))
 
     def decode(
         self,
@@ -65,7 +74,10 @@ class LearnedCoding:
     ) -> dict[str, IntArray]:
         """See ``decode_clip``."""
         shapes = {spec.name: spec.shape for spec in specs}
-        return decode_clip(self._prior, step_indices[-1], data, shapes, reference)
+        native = NativeClips.of(self._prior)
+        if native is None:
+            return decode_clip(self._prior, step_indices[-1], data, shapes, reference)
+        return native.decode(step_indices[-1], data, shapes, reference)
 
 
 def encode_clip(
@@ -82,14 +94,9 @@ def encode_clip(
     Raises:
         EncodeFailed: a symbol is too large to be coded.
     """
-    if any(exceeds(values) for values in symbols.values()):
-        raise EncodeFailed(f"a symbol exceeds {MAX_SYMBOL}: use a lower quality")
+    _refuse_large(symbols)
     known = _Known(prior=prior, step_index=step_index, reference=reference)
-    survey = Survey()
-    _walk(known, survey, symbols)
-    writer = Writer(survey.best_tables())
-    _walk(known, writer, symbols)
-    return writer.encoder.finish()
+    return _encoded(lambda coder: _walk(known, coder, symbols))
 
 
 def decode_clip(
@@ -110,6 +117,34 @@ def decode_clip(
     symbols = _walk(known, reader, absent)
     reader.decoder.finish()
     return symbols
+
+
+def _refuse_large(symbols: Symbols) -> None:
+    if any(exceeds(values) for values in symbols.values()):
+        raise EncodeFailed(f"a symbol exceeds {MAX_SYMBOL}: use a lower quality")
+
+
+def _encoded(walk: Callable[[Coder], object]) -> bytes:
+    """What is walked twice: the clip's own tables must be known before the first symbol."""
+    survey = Survey()
+    walk(survey)
+    writer = Writer(survey.best_tables())
+    walk(writer)
+    return writer.encoder.finish()
+
+
+def _give(coder: Coder, lists: ClipLists, symbols: Symbols, reference: Symbols | None) -> None:
+    """To an encoder, what ``_walk`` does, with the lists of the grid at hand."""
+    coder.rows(_motion_rows(symbols["motion"], is_inter=reference is not None))
+    if reference is not None:
+        coder.flags(symbols["gate"].ravel())
+    coder.rows(_tile_rows(symbols["tiles"], reference))
+    for values, tables in lists.first:
+        coder.symbols(values, tables)
+    for values, levels in lists.flags:
+        coder.flags(values, levels)
+    for values, tables in lists.flagged:
+        coder.symbols(values, tables)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -135,20 +170,29 @@ def _walk(known: _Known, coder: Coder, symbols: Symbols) -> dict[str, IntArray]:
 
 
 def _walk_motion(coder: Coder, motion: IntArray, *, is_inter: bool) -> IntArray:
-    """Each value as its difference to what its neighbours let expect."""
-    sent = len(motion) if is_inter else len(motion) - 2
-    differences = from_neighbours(motion[:sent])
-    coded = coder.rows(differences.reshape(sent, -1)).reshape(differences.shape)
+    coded = coder.rows(_motion_rows(motion, is_inter=is_inter))
     found = np.zeros_like(motion)
-    found[:sent] = _checked(onto_neighbours(coded))
+    sent = len(coded)
+    found[:sent] = _checked(onto_neighbours(coded.reshape(sent, *motion.shape[1:])))
     return found
 
 
+def _motion_rows(motion: IntArray, *, is_inter: bool) -> IntArray:
+    """Each value as its difference to what its neighbours let expect."""
+    sent = len(motion) if is_inter else len(motion) - 2
+    return from_neighbours(motion[:sent]).reshape(sent, -1)
+
+
 def _walk_tiles(coder: Coder, tiles: IntArray, reference: Symbols | None) -> IntArray:
-    """Each value as its difference to the reference clip's."""
     before = np.zeros_like(tiles) if reference is None else reference["tiles"]
-    rows = coder.rows((tiles - before).reshape(len(tiles), -1))
+    rows = coder.rows(_tile_rows(tiles, reference))
     return _checked(rows.reshape(tiles.shape).astype(np.int64) + before)
+
+
+def _tile_rows(tiles: IntArray, reference: Symbols | None) -> IntArray:
+    """Each value as its difference to the reference clip's."""
+    differences = tiles if reference is None else tiles - reference["tiles"]
+    return differences.reshape(len(tiles), -1)
 
 
 def _checked(values: NDArray[np.int64]) -> IntArray:
