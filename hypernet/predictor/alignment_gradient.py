@@ -6,11 +6,14 @@ and the steps many, so its bookkeeping would take longer than the arithmetic.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernet.decoders.warp import identity, interpolation
+from hypernet.decoders.warp import bounded, identity, interpolation
+from hypernet.predictor.native_alignment import NativeSlopes, can_align
 
 _SOFTNESS = 0.01
 """Differences well above this count by their size only."""
@@ -41,6 +44,32 @@ class AlignmentGradient:
         roughness: float,
         fold: float,
     ) -> None:
+        kind = NativeSlopes if can_align(pictures_BTHW) else ErrorSlopes
+        self._of_errors: Callable[[Tensor], Tensor] = kind(
+            pictures_BTHW, basis_KT, target_B1HW, cell=cell, softness=_SOFTNESS
+        )
+        self._pixels = pictures_BTHW.numel()
+        self._roughness, self._fold = roughness * pictures_BTHW.shape[1], fold
+
+    def __call__(self, motion_BChw: Tensor) -> Tensor:
+        """Slope for each value of the motion, which is in pixels of the pictures."""
+        slope = self._of_errors(motion_BChw)
+        slope.add_(_slope_of_roughness(motion_BChw, self._fold), alpha=self._roughness)
+        return slope.div_(self._pixels)
+
+
+class ErrorSlopes:
+    """As ``NativeSlopes``, on any device."""
+
+    def __init__(
+        self,
+        pictures_BTHW: Tensor,
+        basis_KT: Tensor,
+        target_B1HW: Tensor | None,
+        *,
+        cell: int,
+        softness: float,
+    ) -> None:
         batch, moments, height, width = pictures_BTHW.shape
         self._pictures, self._target = pictures_BTHW.flatten(0, 1)[:, None], target_B1HW
         self._shape = (batch, moments, height, width)
@@ -52,16 +81,10 @@ class AlignmentGradient:
         self._own = own.expand(batch, -1, -1)
         self._basis_TK = basis_KT.T
         self._shares = F.pad(self._basis_TK, (0, 1), value=1.0)
-        self._roughness, self._fold = roughness * moments, fold
+        self._softness = softness
 
     def __call__(self, motion_BChw: Tensor) -> Tensor:
-        """Slope for each value of the motion, which is in pixels of the pictures."""
-        slope = self._slope_of_errors(motion_BChw).add_(
-            _slope_of_roughness(motion_BChw, self._fold), alpha=self._roughness
-        )
-        return slope.div_(self._pictures.numel())
-
-    def _slope_of_errors(self, motion_BChw: Tensor) -> Tensor:
+        """As the motion, which is in pixels of the pictures."""
         batch, moments, height, width = self._shape
         points = self._points(motion_BChw)
         moved = torch.grid_sampler_2d(self._pictures, points, _BILINEAR, _BORDER, False)
@@ -82,7 +105,7 @@ class AlignmentGradient:
     def _points(self, motion_BChw: Tensor) -> Tensor:
         """Places to sample at, in unit coordinates: ``(B * T, H, W, 2)``."""
         batch, moments, height, width = self._shape
-        parts = torch.unflatten(motion_BChw, 1, (-1, 2)) * self._unit
+        parts = torch.unflatten(bounded(motion_BChw), 1, (-1, 2)) * self._unit
         fields = torch.matmul(torch.matmul(self._rows, parts), self._columns.T)
         fields_and_own = torch.cat((fields.view(batch, -1, self._own.shape[2]), self._own), 1)
         points = torch.matmul(self._shares, fields_and_own)
@@ -92,7 +115,7 @@ class AlignmentGradient:
         """Of the sum of errors, for each pixel of the moved pictures."""
         error = moved.view(self._shape)
         error = error - (error.mean(1, keepdim=True) if self._target is None else self._target)
-        slope = error.mul_(1 / _SOFTNESS).clamp_(-1, 1)
+        slope = error.mul_(1 / self._softness).clamp_(-1, 1)
         if self._target is None:
             slope -= slope.mean(1, keepdim=True)
         return slope.view(moved.shape)

@@ -4,15 +4,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from hypernet.predictor import alignment_gradient
 from hypernet.predictor.alignment_gradient import AlignmentGradient
 from hypernet.predictor.motion_descent import SQUARE, Alignment
 
 ROUGHNESS, FOLD = 0.3, 3.0
 
 
+@pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize("has_target", [False, True])
 @pytest.mark.parametrize("shrink", [0, 1])
-def test_the_slope_is_that_of_the_loss(*, has_target: bool, shrink: int) -> None:
+def test_the_slope_is_that_of_the_loss(
+    *, native: bool, has_target: bool, shrink: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not native:
+        monkeypatch.setattr(alignment_gradient, "can_align", lambda _: False)
     generator = torch.Generator().manual_seed(1)
     cell, height, width = SQUARE >> shrink, 37, 50
     phases = torch.linspace(-1, 1, 8)
@@ -41,3 +47,15 @@ def test_the_slope_is_that_of_the_loss(*, has_target: bool, shrink: int) -> None
         fold=FOLD,
     )(motion.detach())
     torch.testing.assert_close(slope, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_motion_that_is_no_number_reads_nothing_outside(
+    *, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not native:
+        monkeypatch.setattr(alignment_gradient, "can_align", lambda _: False)
+    pictures, basis = torch.rand(1, 2, 8, 9), torch.ones(1, 2)
+    slope = AlignmentGradient(pictures, basis, None, cell=4, roughness=0.0, fold=FOLD)
+    for value in (float("nan"), float("inf"), -1e30):
+        assert slope(torch.full((1, 2, 2, 3), value)).shape == (1, 2, 2, 3)
