@@ -1,5 +1,6 @@
-/* In which direction motion lines pictures up better: the slope of the smooth L1 differences between
- * moved pictures and what they should look like. Row by row, so that nothing leaves the cache.
+/* How well motion lines pictures up, and in which direction it would do so better: differences
+ * between moved pictures and what they should look like, and the slope of their smooth L1 norm. Row
+ * by row, so that nothing leaves the cache.
  */
 #include <stdlib.h>
 
@@ -23,7 +24,7 @@ typedef struct {
     float *slopes; /* moments x 2 x width: of a moved pixel, by its displacement */
     float *places; /* 2 x width */
     int *place;    /* width */
-    float *sums;   /* 2 x width */
+    float *sums;   /* 2 x width; what pictures should look like comes first */
 } scratch;
 
 /* Where picture `moment` is read for a row: x and y in pixels. */
@@ -72,20 +73,37 @@ INLINE void sampled_row(const float *restrict picture, int height, int width,
     }
 }
 
-/* Moved pixels of one row become slopes of the sum of errors by these pixels. */
-INLINE void error_slopes(const nrv_alignment *a, int row, const scratch *s) {
-    int width = a->width, moments = a->moments;
-    float *restrict wanted = s->sums, *restrict mean = s->sums + width;
-    const float sharpness = 1.0f / a->softness, share = 1.0f / (float)moments;
+/* All pictures of one row, moved, and what they should look like. */
+INLINE void moved_row(const nrv_alignment *a, const float *motion, int row, const scratch *s) {
+    int width = a->width, squares = a->rows * a->columns;
+    float *restrict wanted = s->sums;
+    for (int k = 0; k < a->fields; k++) {
+        field one = {motion + 2 * k * squares, a->rows, a->columns, a->cell};
+        displaced_row(&one, row, width, 1.0f, s->line, s->fields + 2 * k * width);
+    }
+    for (int t = 0; t < a->moments; t++) {
+        float *along = s->slopes + 2 * t * width;
+        places_of_row(a, t, row, s);
+        sampled_row(a->pictures + (size_t)t * a->height * width, a->height, width, s->places,
+                    s->places + width, s->place, s->moved + t * width, along, along + width);
+    }
     if (a->target) {
         memcpy(wanted, a->target + (size_t)row * width, sizeof(float) * width);
-    } else {
-        memset(wanted, 0, sizeof(float) * width);
-        for (int t = 0; t < moments; t++) {
-            const float *restrict moved = s->moved + t * width;
-            for (int x = 0; x < width; x++) wanted[x] += share * moved[x];
-        }
+        return;
     }
+    memset(wanted, 0, sizeof(float) * width);
+    for (int t = 0; t < a->moments; t++) {
+        const float *restrict moved = s->moved + t * width;
+        for (int x = 0; x < width; x++) wanted[x] += moved[x] / (float)a->moments;
+    }
+}
+
+/* Moved pixels become slopes of the sum of errors by these pixels. */
+INLINE void error_slopes(const nrv_alignment *a, const scratch *s) {
+    int width = a->width, moments = a->moments;
+    const float *restrict wanted = s->sums;
+    float *restrict mean = s->sums + width;
+    const float sharpness = 1.0f / a->softness, share = 1.0f / (float)moments;
     memset(mean, 0, sizeof(float) * width);
     for (int t = 0; t < moments; t++) {
         float *restrict moved = s->moved + t * width;
@@ -132,17 +150,8 @@ FOR_EACH_PROCESSOR
 static void slope_of_row(const nrv_alignment *a, const float *motion, int row, const scratch *s,
                          float *slope) {
     int width = a->width, squares = a->rows * a->columns;
-    for (int k = 0; k < a->fields; k++) {
-        field one = {motion + 2 * k * squares, a->rows, a->columns, a->cell};
-        displaced_row(&one, row, width, 1.0f, s->line, s->fields + 2 * k * width);
-    }
-    for (int t = 0; t < a->moments; t++) {
-        float *along = s->slopes + 2 * t * width;
-        places_of_row(a, t, row, s);
-        sampled_row(a->pictures + (size_t)t * a->height * width, a->height, width, s->places,
-                    s->places + width, s->place, s->moved + t * width, along, along + width);
-    }
-    error_slopes(a, row, s);
+    moved_row(a, motion, row, s);
+    error_slopes(a, s);
     for (int part = 0; part < 2 * a->fields; part++) {
         const float *basis = a->basis + part / 2 * a->moments;
         float *restrict sum = s->sums;
@@ -156,22 +165,62 @@ static void slope_of_row(const nrv_alignment *a, const float *motion, int row, c
     }
 }
 
-/* `motion` and `slope`: fields x 2 (x, y) x rows x columns. Returns 0, or 1 without memory. */
-int nrv_alignment_slope(const nrv_alignment *a, const float *motion, float *slope) {
+FOR_EACH_PROCESSOR
+static void errors_of_row(const nrv_alignment *a, const float *motion, int row, const scratch *s,
+                          float *errors) {
+    int width = a->width, high = a->height - row / a->cell * a->cell;
+    const float *restrict wanted = s->sums;
+    float *restrict sum = s->sums + width;
+    moved_row(a, motion, row, s);
+    memset(sum, 0, sizeof(float) * width);
+    for (int t = 0; t < a->moments; t++) {
+        const float *restrict moved = s->moved + t * width;
+        for (int x = 0; x < width; x++) sum[x] += __builtin_fabsf(moved[x] - wanted[x]);
+    }
+    for (int column = 0; column < a->columns; column++) {
+        int start = column * a->cell;
+        int stop = start + a->cell < width ? start + a->cell : width;
+        float error = 0.0f;
+        for (int x = start; x < stop; x++) error += sum[x];
+        error /= (float)((stop - start) * (high < a->cell ? high : a->cell) * a->moments);
+        errors[row / a->cell * a->columns + column] += error;
+    }
+}
+
+/* Returns what to free, or NULL without memory. */
+static float *make_scratch(const nrv_alignment *a, scratch *s) {
     size_t width = a->width, moments = a->moments;
     size_t floats = width * (2 * a->fields + 3 * moments + 4) + a->columns;
     float *memory = malloc(sizeof(float) * floats + sizeof(int) * width);
-    if (!memory) return 1;
+    if (!memory) return NULL;
+    s->fields = memory;
+    s->moved = s->fields + 2 * a->fields * width;
+    s->slopes = s->moved + moments * width;
+    s->places = s->slopes + 2 * moments * width;
+    s->sums = s->places + 2 * width;
+    s->line = s->sums + 2 * width;
+    s->place = (int *)(s->line + a->columns);
+    return memory;
+}
+
+/* `motion` and `slope`: fields x 2 (x, y) x rows x columns. Returns 0, or 1 without memory. */
+int nrv_alignment_slope(const nrv_alignment *a, const float *motion, float *slope) {
     scratch s;
-    s.fields = memory;
-    s.moved = s.fields + 2 * a->fields * width;
-    s.slopes = s.moved + moments * width;
-    s.places = s.slopes + 2 * moments * width;
-    s.sums = s.places + 2 * width;
-    s.line = s.sums + 2 * width;
-    s.place = (int *)(s.line + a->columns);
+    float *memory = make_scratch(a, &s);
+    if (!memory) return 1;
     memset(slope, 0, sizeof(float) * 2 * a->fields * a->rows * a->columns);
     for (int row = 0; row < a->height; row++) slope_of_row(a, motion, row, &s, slope);
+    free(memory);
+    return 0;
+}
+
+/* Mean absolute error of each square: rows x columns. Returns as `nrv_alignment_slope`. */
+int nrv_alignment_errors(const nrv_alignment *a, const float *motion, float *errors) {
+    scratch s;
+    float *memory = make_scratch(a, &s);
+    if (!memory) return 1;
+    memset(errors, 0, sizeof(float) * a->rows * a->columns);
+    for (int row = 0; row < a->height; row++) errors_of_row(a, motion, row, &s, errors);
     free(memory);
     return 0;
 }

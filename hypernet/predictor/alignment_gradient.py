@@ -6,14 +6,12 @@ and the steps many, so its bookkeeping would take longer than the arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.decoders.warp import bounded, identity, interpolation
-from hypernet.predictor.native_alignment import NativeSlopes, can_align
+from hypernet.predictor.native_alignment import NativeAlignment, can_align
 
 _SOFTNESS = 0.01
 """Differences well above this count by their size only."""
@@ -44,22 +42,20 @@ class AlignmentGradient:
         roughness: float,
         fold: float,
     ) -> None:
-        kind = NativeSlopes if can_align(pictures_BTHW) else ErrorSlopes
-        self._of_errors: Callable[[Tensor], Tensor] = kind(
-            pictures_BTHW, basis_KT, target_B1HW, cell=cell, softness=_SOFTNESS
-        )
+        kind = NativeAlignment if can_align(pictures_BTHW) else _Errors
+        self._errors = kind(pictures_BTHW, basis_KT, target_B1HW, cell=cell, softness=_SOFTNESS)
         self._pixels = pictures_BTHW.numel()
         self._roughness, self._fold = roughness * pictures_BTHW.shape[1], fold
 
     def __call__(self, motion_BChw: Tensor) -> Tensor:
         """Slope for each value of the motion, which is in pixels of the pictures."""
-        slope = self._of_errors(motion_BChw)
+        slope = self._errors.slopes(motion_BChw)
         slope.add_(_slope_of_roughness(motion_BChw, self._fold), alpha=self._roughness)
         return slope.div_(self._pixels)
 
 
-class ErrorSlopes:
-    """As ``NativeSlopes``, on any device."""
+class _Errors:
+    """As ``NativeAlignment``, on any device."""
 
     def __init__(
         self,
@@ -83,8 +79,8 @@ class ErrorSlopes:
         self._shares = F.pad(self._basis_TK, (0, 1), value=1.0)
         self._softness = softness
 
-    def __call__(self, motion_BChw: Tensor) -> Tensor:
-        """As the motion, which is in pixels of the pictures."""
+    def slopes(self, motion_BChw: Tensor) -> Tensor:
+        """Of the sum of smooth L1 errors, for each value of the motion in pixels."""
         batch, moments, height, width = self._shape
         points = self._points(motion_BChw)
         moved = torch.grid_sampler_2d(self._pictures, points, _BILINEAR, _BORDER, False)

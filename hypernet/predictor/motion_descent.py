@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hypernet.decoders.warp import MOTION_CELL, halved, moved_points, sample_at
 from hypernet.predictor.alignment_gradient import AlignmentGradient
+from hypernet.predictor.native_alignment import NativeAlignment, can_align
 
 SQUARE = MOTION_CELL // 2
 """Half-size pixels along each side of the squares that have one displacement."""
@@ -176,6 +177,9 @@ def _shrunk(pictures_BTHW: Tensor, shrink: int) -> Tensor:
 
 
 def _error_of_squares(alignment: Alignment, motion_BChw: Tensor) -> Tensor:
+    if can_align(alignment.pictures):
+        pictures, basis, target = alignment.pictures, alignment.basis, alignment.target
+        return smooth(NativeAlignment(pictures, basis, target, cell=SQUARE).errors(motion_BChw))
     moved, target = alignment.moved(motion_BChw)
     error = (moved - target).abs_().mean(1, keepdim=True)
     return smooth(F.avg_pool2d(error, SQUARE, ceil_mode=True))

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hypernet.predictor import alignment_gradient
+from hypernet.native import library
+from hypernet.predictor import alignment_gradient, motion_descent
 from hypernet.predictor.alignment_gradient import AlignmentGradient
 from hypernet.predictor.motion_descent import SQUARE, Alignment
 
@@ -59,3 +60,20 @@ def test_motion_that_is_no_number_reads_nothing_outside(
     slope = AlignmentGradient(pictures, basis, None, cell=4, roughness=0.0, fold=FOLD)
     for value in (float("nan"), float("inf"), -1e30):
         assert slope(torch.full((1, 2, 2, 3), value)).shape == (1, 2, 2, 3)
+
+
+@pytest.mark.skipif(library.kernels() is None, reason="no C compiler")
+@pytest.mark.parametrize("has_target", [False, True])
+def test_errors_of_squares_are_those_of_torch(
+    *, has_target: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    alignment = Alignment(
+        pictures=torch.rand(2, 8, 37, 50, generator=generator),
+        basis=torch.linspace(-1, 1, 8)[None],
+        target=torch.rand(2, 1, 37, 50, generator=generator) if has_target else None,
+    )
+    motion = torch.randn(2, 2, 3, 4, generator=generator)
+    found = motion_descent._error_of_squares(alignment, motion)
+    monkeypatch.setattr(motion_descent, "can_align", lambda _: False)
+    torch.testing.assert_close(found, motion_descent._error_of_squares(alignment, motion))
