@@ -88,6 +88,24 @@ class NativeAlignment:
         )
 
 
+def line_up(planes_CHW: Tensor, field_2hw: Tensor) -> None:
+    """Move the planes of a picture in place, bicubic, along a field of a smaller picture.
+
+    Args:
+        planes_CHW: float32 on the CPU.
+        field_2hw: x and y in its own pixels, as many of which fit into the planes' in both
+            directions.
+    """
+    count, height, width = planes_CHW.shape
+    rows, columns = field_2hw.shape[1:]
+    cell = height // rows
+    if (rows * cell, columns * cell) != (height, width):
+        raise ValueError(f"a field of {rows}x{columns} for pictures of {height}x{width}")
+    planes, field = _floats(planes_CHW), _floats(field_2hw)
+    if _library().nrv_line_up(planes, count, height, width, field, rows, columns, cell):
+        raise MemoryError("no memory to line pictures up")
+
+
 def can_align(pictures_BTHW: Tensor) -> bool:
     """Whether the kernel is there, and made for this."""
     fits = pictures_BTHW.device.type == "cpu" and pictures_BTHW.dtype == torch.float32
