@@ -21,7 +21,7 @@ from hypernet.errors import InvalidSettings
 from hypernet.fitting import FitProgress
 from hypernet.plan import EncodeSettings, Plan, make_plan
 from hypernet.result import EncodedSegment, EncodeResult, summarise
-from hypernet.segment_encoding import SegmentLimits, collect_frames, encode_frames
+from hypernet.segment_encoding import SegmentLimits, collect_frames, encode_frames, prepared
 from hypernet.video.audio import extract_audio
 from hypernet.video.reader import read_frames
 from hypernet.video.segments import SegmentRange
@@ -153,7 +153,8 @@ def encode_file(
         if output.samefile(source):
             raise InvalidSettings(f"input and output are both {source}; name another output")
     with atomic_output(output) as file, tempfile.TemporaryDirectory(prefix="nrv-") as folder:
-        plan = make_plan(source, settings)
+        with prepared(settings):
+            plan = make_plan(source, settings)
         run = _FileRun(
             source,
             plan,

@@ -78,7 +78,7 @@ def predict_segment(
     work = _SegmentWork(
         parts=torch.split(frames_NCHW.to(decoders.device), CLIP_FRAMES),
         pts=pts,
-        predictor=_loaded(predictor_file, decoders.device),
+        predictor=loaded_predictor(predictor_file, decoders.device),
         decoders=decoders,
         settings=settings,
         on_progress=on_progress or (lambda _progress: None),
@@ -272,6 +272,12 @@ def _psnr_db(squared: list[Tensor]) -> float:
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(predictor_file: PredictorFile, device: torch.device) -> ClipPredictor:
+def loaded_predictor(predictor_file: PredictorFile, device: torch.device) -> ClipPredictor:
+    """The hypernetwork of a file, kept for later calls.
+
+    Raises:
+        UnreadableInput: it is damaged.
+        MissingDecodeFile: it lacks its decode file.
+    """
     decode_file = predictor_file.decode_file()
     return load_clip_predictor(predictor_file.path, decode_file.path).to(device)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -19,6 +21,7 @@ from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.errors import EncodeFailed, UnreadableVideo
 from hypernet.evaluation.metrics import FRAME_PSNR_LIMIT_DB, PsnrAccumulator
 from hypernet.fitting import FitProgress, FitSettings
+from hypernet.one_thread_each import clips_at_once, one_thread_each
 from hypernet.plan import EncodeSettings, Plan
 from hypernet.predictor.files import find_predictor
 from hypernet.presets import find_preset, rate_weight
@@ -89,8 +92,37 @@ def _coded(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> tuple[by
         segment = _fitted(frames, plan, limits)
     else:
         segment = _predicted(frames, plan, limits)
-    coder = SegmentDecoder(plan.header())
-    return code_segment(segment, coder.specs_of, coder.coding), segment.refinement_steps
+    return _payload(segment, SegmentDecoder(plan.header())), segment.refinement_steps
+
+
+def _payload(segment: SegmentSymbols, coder: SegmentDecoder) -> bytes:
+    at_once = clips_at_once(torch.device("cpu"), coder.header.height, coder.header.width)
+    if min(at_once, len(segment.clips)) == 1:
+        return code_segment(segment, coder.specs_of, coder.coding)
+    with one_thread_each(at_once) as pool:
+        return code_segment(segment, coder.specs_of, coder.coding, each=pool.map)
+
+
+@contextmanager
+def prepared(settings: EncodeSettings) -> Iterator[None]:
+    """Within the block, a thread imports and loads what will predict the segments.
+
+    What goes wrong with it is for who needs it to find.
+    """
+    predictor = find_preset(settings.preset).predictor
+    if predictor is None:
+        yield
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_prepare, predictor, settings.torch_device())
+        yield
+
+
+def _prepare(predictor: str, device: torch.device) -> None:
+    # Encoding by fitting must not need the predictor's libraries.
+    from hypernet.prediction import loaded_predictor  # noqa: PLC0415
+
+    loaded_predictor(find_predictor(predictor), device)
 
 
 def _predicted(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> SegmentSymbols:

@@ -41,9 +41,11 @@ def encode(
 ) -> None:
     """Encode a video into an .nrv stream."""
     from encoder_service.cli import process
-    from encoder_service.cli.report import encode_progress, print_encoded
-    from hypernet.codec import encode_file
-    from hypernet.plan import EncodeSettings
+
+    with process.importing():
+        from encoder_service.cli.report import encode_progress, print_encoded
+        from hypernet.codec import encode_file
+        from hypernet.plan import EncodeSettings
 
     settings = EncodeSettings(
         preset=preset,
@@ -72,11 +74,14 @@ def decode(
     device: Device = "auto",
 ) -> None:
     """Decode a stream into a video file or pictures."""
-    from encoder_service.cli.report import decode_progress
-    from hypernet.decoding import open_stream
-    from hypernet.errors import InvalidSettings
-    from hypernet.plan import EncodeSettings
-    from hypernet.video.writer import write_video
+    from encoder_service.cli import process
+
+    with process.importing():
+        from encoder_service.cli.report import decode_progress
+        from hypernet.decoding import open_stream
+        from hypernet.errors import InvalidSettings
+        from hypernet.plan import EncodeSettings
+        from hypernet.video.writer import write_video
 
     start, stop = parse_frames(frames)
     scaled = None if size is None else parse_size("--size", size)

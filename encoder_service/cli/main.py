@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from encoder_service.cli import admin, batch, bench, local, remote, training
+from encoder_service.cli import admin, batch, bench, local, process, remote, training
 from encoder_service.cli.extras import extra_of, missing
 from encoder_service.errors import (
     InvalidConfiguration,
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run ``nrv`` and leave with its documented exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    process.leave_garbage()
     try:
         app(args=arguments)
     except (HypernetError, ServiceError) as error:

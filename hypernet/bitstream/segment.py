@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from hypernet.bitstream.limits import DEFAULT_LIMITS, Limits, check_limit
 from hypernet.bitstream.steps import NUM_STEPS
@@ -21,6 +21,18 @@ from hypernet.weights import WeightSpec
 
 SpecsOf = Callable[[int], Sequence[WeightSpec]]
 """Specs of a clip with the given number of frames. Names are the same for every number."""
+
+Clip = TypeVar("Clip")
+
+
+class EachClip(Protocol):
+    """``map``, or that of an executor."""
+
+    def __call__(
+        self, function: Callable[[Clip], bytes], clips: Iterable[Clip], /
+    ) -> Iterable[bytes]:
+        """What the function returns for each clip, in their order."""
+        ...
 
 
 class WeightCoding(Protocol):
@@ -141,22 +153,34 @@ class _Head:
 
 
 def encode_segment(
-    segment: SegmentSymbols, specs_of: SpecsOf, coding: WeightCoding = TABLE_CODING
+    segment: SegmentSymbols,
+    specs_of: SpecsOf,
+    coding: WeightCoding = TABLE_CODING,
+    *,
+    each: EachClip = map,
 ) -> bytes:
     """The payload of a segment. Equal segments give equal bytes.
+
+    Args:
+        segment: what is to be coded.
+        specs_of: what is sent for a clip of so many frames.
+        coding: of the weights.
+        each: calls a function for every clip, in any order; ``map`` does it one by one.
 
     Raises:
         EncodeFailed: a symbol or a timestamp is too large, or timestamps do not increase.
         ValueError: the parts of the segment contradict each other or the specs.
     """
     _check_segment(segment)
-    payloads = []
-    for clip in segment.clips:
+
+    def coded(clip: ClipSymbols) -> bytes:
         specs = specs_of(clip.num_frames)
         if len(specs) != len(clip.step_indices):
             raise ValueError(f"{len(clip.step_indices)} step indices for {len(specs)} tensors")
         reference = None if clip.reference is None else segment.clips[clip.reference].symbols
-        payloads.append(coding.encode(clip.symbols, specs, clip.step_indices, reference))
+        return coding.encode(clip.symbols, specs, clip.step_indices, reference)
+
+    payloads = list(each(coded, segment.clips))
     return _pack_head(segment, payloads) + b"".join(payloads)
 
 

@@ -29,8 +29,8 @@ def dense_field(motion_B2hw: Tensor, height: int, width: int, cell: int = MOTION
     A ``cell`` of half the size gives the field of a picture of half the size.
     """
     motion = bounded(motion_B2hw) * (cell / MOTION_CELL)
-    rows = _interpolation(height, motion.shape[-2], cell).to(motion)
-    columns = _interpolation(width, motion.shape[-1], cell).to(motion)
+    rows = interpolation(height, motion.shape[-2], cell).to(motion)
+    columns = interpolation(width, motion.shape[-1], cell).to(motion)
     return rows @ motion @ columns.T
 
 
@@ -41,7 +41,7 @@ def moved_points(motion_B2hw: Tensor, height: int, width: int, cell: int = MOTIO
     by way of a dense field.
     """
     motion = to_unit(bounded(motion_B2hw) * (cell / MOTION_CELL), (height, width))
-    lines = _interpolation(height, motion.shape[-2], cell).to(motion) @ motion
+    lines = interpolation(height, motion.shape[-2], cell).to(motion) @ motion
     own = _own_place(height).to(motion).expand(len(lines), -1, -1, -1)
     across = _across(width, motion.shape[-1], cell).to(motion)
     # x and y stay apart in memory, which sampling takes as well.
@@ -58,8 +58,8 @@ def quarter_points(
         ``factor x factor`` square, then those of the next column.
     """
     motion = to_unit(bounded(motion_B2hw) * (cell / MOTION_CELL), (height, width))
-    rows = _interpolation(height, motion.shape[-2], cell).to(motion)
-    columns = _interpolation(width, motion.shape[-1], cell).to(motion)
+    rows = interpolation(height, motion.shape[-2], cell).to(motion)
+    columns = interpolation(width, motion.shape[-1], cell).to(motion)
     apart = (torch.cat([matrix[n::factor] for n in range(factor)]) for matrix in (rows, columns))
     rows, columns = apart
     field = (rows @ motion @ columns.T).view(
@@ -75,7 +75,7 @@ def bounded(motion: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=32)
-def _interpolation(pixels: int, squares: int, cell: int) -> Tensor:
+def interpolation(pixels: int, squares: int, cell: int) -> Tensor:
     """Linear between the centres of the squares, constant outside: ``(pixels, squares)``."""
     with torch.inference_mode(mode=False):
         position = ((torch.arange(pixels) + 0.5) / cell - 0.5).clamp(0, squares - 1)
@@ -98,7 +98,7 @@ def _across(width: int, squares: int, cell: int) -> Tensor:
     with torch.inference_mode(mode=False):
         x = (torch.arange(width) + 0.5) * (2 / width) - 1
         own = torch.stack((x, torch.ones(width)))
-        return torch.cat((_interpolation(width, squares, cell).T, own))
+        return torch.cat((interpolation(width, squares, cell).T, own))
 
 
 def sample(pictures_BCHW: Tensor, field_B2HW: Tensor, mode: str = "bilinear") -> Tensor:

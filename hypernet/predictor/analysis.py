@@ -30,6 +30,7 @@ from hypernet.decoders.tubelet_layers import (
 )
 from hypernet.decoders.warp import MOTION_CELL, enlarged, halved, inverse_field, sample
 from hypernet.predictor.motion import clip_motion, reference_gate, reference_motion
+from hypernet.predictor.native_alignment import can_align, line_up
 
 MOTION_STEP_INDEX = 160
 _COARSE = 4
@@ -136,6 +137,12 @@ def _line_up(luma: Tensor, chroma: Tensor, motion: Tensor) -> None:
     if not motion.any():
         return
     way_back = _way_back(motion, *luma.shape[-2:])
+    if can_align(luma[:, :, 0]):
+        for fields, *planes in zip(way_back, luma, chroma, strict=True):
+            for number, field in enumerate(fields):
+                for plane in planes:
+                    line_up(plane[number], field)
+        return
     for number in range(CLIP_FRAMES):
         field = enlarged(way_back[:, number], _COARSE)
         luma[:, number] = sample(luma[:, number], field, "bicubic")

@@ -7,6 +7,7 @@ where things cover each other; it returns to where it began unless it clearly ga
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,16 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.decoders.warp import MOTION_CELL, halved, moved_points, sample_at
+from hypernet.predictor.alignment_gradient import AlignmentGradient
+from hypernet.predictor.native_alignment import NativeAlignment, can_align
 
 SQUARE = MOTION_CELL // 2
 """Half-size pixels along each side of the squares that have one displacement."""
 MIN_GAIN = 0.1
 """Share of the error that motion must remove to be worth sending."""
-_SOFTNESS = 0.01
 _ROUGHNESS = 0.5
 """What a pixel of difference between neighbouring squares costs, as an error of one pixel."""
 _FOLDING = 6.0
 """Half-size pixels of difference that cost twice as much: fields that fold cannot be undone."""
+_MEMORY = (0.7, 0.9)
+"""What Adam keeps of the mean and of the square of slopes: rates are set before each step."""
 _LEAST_SIDE = 16
 """Pixels along the shorter side of pictures that are worth a level of their own."""
 
@@ -87,11 +91,9 @@ class Alignment:
         return moved, target.expand_as(moved)
 
     def shrunk(self, shrink: int) -> Alignment:
-        """The same at ``1 / 2 ** shrink`` of the size; a copy that gradients may use."""
+        """The same at ``1 / 2 ** shrink`` of the size."""
         target = None if self.target is None else _shrunk(self.target, shrink)
-        return Alignment(
-            pictures=_shrunk(self.pictures, shrink), basis=self.basis.clone(), target=target
-        )
+        return Alignment(pictures=_shrunk(self.pictures, shrink), basis=self.basis, target=target)
 
 
 def descended(alignment: Alignment, start_BChw: Tensor, steps: int) -> Tensor:
@@ -133,40 +135,51 @@ def smooth(x_BCHW: Tensor) -> Tensor:
 
 
 def _descended_at(level: _Level, alignment: Alignment, start_BChw: Tensor, steps: int) -> Tensor:
-    # Gradients are wanted here even where the rest only infers.
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        small = alignment.shrunk(level.shrink)
-        motion = (start_BChw / (1 << level.shrink)).requires_grad_()
-        # Rates are set before each step.
-        optimizer = torch.optim.Adam([motion], lr=level.rate, betas=(0.7, 0.9))
-        for step in range(steps):
-            share = step / max(1, steps - 1)
-            optimizer.param_groups[0]["lr"] = level.rate * (level.last_rate / level.rate) ** share
-            moved, target = small.moved(motion, level.shrink)
-            loss = F.smooth_l1_loss(moved, target, beta=_SOFTNESS)
-            loss = loss + _roughness(motion, level.shrink) / small.pictures[:, 0].numel()
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-    return motion.detach() * (1 << level.shrink)
+    small = alignment.shrunk(level.shrink)
+    slope = AlignmentGradient(
+        small.pictures,
+        small.basis,
+        small.target,
+        cell=SQUARE >> level.shrink,
+        roughness=_ROUGHNESS / 2 ** (level.shrink / 2),
+        fold=_FOLDING / (1 << level.shrink),
+    )
+    motion = start_BChw / (1 << level.shrink)
+    adam = _Adam(motion)
+    for step in range(steps):
+        share = step / max(1, steps - 1)
+        rate = level.rate * (level.last_rate / level.rate) ** share
+        adam.step(motion, slope(motion), rate)
+    return motion * (1 << level.shrink)
 
 
-def _roughness(motion_BChw: Tensor, shrink: int) -> Tensor:
-    fold = _FOLDING / (1 << shrink)
-    differences = (motion_BChw.diff(dim=-1), motion_BChw.diff(dim=-2))
-    rough = sum((d.abs() + d.square() / fold).sum() for d in differences)
-    return torch.as_tensor(rough) * (_ROUGHNESS / 2 ** (shrink / 2))
+class _Adam:
+    """Adam for one tensor; that of torch would import its compiler."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._mean, self._square = torch.zeros_like(values), torch.zeros_like(values)
+        self._steps = 0
+
+    def step(self, values: Tensor, slope: Tensor, rate: float) -> None:
+        """Change the values in place."""
+        self._steps += 1
+        for_mean, for_square = _MEMORY
+        self._mean.lerp_(slope, 1 - for_mean)
+        self._square.mul_(for_square).addcmul_(slope, slope, value=1 - for_square)
+        usual = self._square.sqrt().div_(math.sqrt(1 - for_square**self._steps)).add_(1e-8)
+        values.addcdiv_(self._mean, usual, value=-rate / (1 - for_mean**self._steps))
 
 
 def _shrunk(pictures_BTHW: Tensor, shrink: int) -> Tensor:
-    if not shrink:
-        return pictures_BTHW.clone()
     for _ in range(shrink):
         pictures_BTHW = halved(pictures_BTHW)
     return pictures_BTHW
 
 
 def _error_of_squares(alignment: Alignment, motion_BChw: Tensor) -> Tensor:
+    if can_align(alignment.pictures):
+        pictures, basis, target = alignment.pictures, alignment.basis, alignment.target
+        return smooth(NativeAlignment(pictures, basis, target, cell=SQUARE).errors(motion_BChw))
     moved, target = alignment.moved(motion_BChw)
     error = (moved - target).abs_().mean(1, keepdim=True)
     return smooth(F.avg_pool2d(error, SQUARE, ceil_mode=True))

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from hypernet.predictor.deferred_compiler import deferred_compiler
+
 _SCHEMAS = ("nms", "qnms")
 
 
@@ -42,18 +44,8 @@ def _declare_missing_operators() -> torch.library.Library | None:
 # Kept alive: the declarations vanish with the library object.
 _library = _declare_missing_operators()
 
-from timm.layers.weight_init import trunc_normal_  # noqa: E402
-from timm.models.vision_transformer import Block  # noqa: E402
-from timm.optim._optim_factory import create_optimizer_v2  # noqa: E402
-from timm.scheduler.cosine_lr import CosineLRScheduler  # noqa: E402
-from timm.utils.clip_grad import dispatch_clip_grad  # noqa: E402
-from timm.utils.model_ema import ModelEmaV3  # noqa: E402
+with deferred_compiler():
+    from timm.layers.weight_init import trunc_normal_
+    from timm.models.vision_transformer import Block
 
-__all__ = [
-    "Block",
-    "CosineLRScheduler",
-    "ModelEmaV3",
-    "create_optimizer_v2",
-    "dispatch_clip_grad",
-    "trunc_normal_",
-]
+__all__ = ["Block", "trunc_normal_"]

@@ -15,12 +15,6 @@ import torch
 from torch import nn
 
 from hypernet.errors import EncodeFailed, OutputNotWritable
-from hypernet.predictor.timm_import import (
-    CosineLRScheduler,
-    ModelEmaV3,
-    create_optimizer_v2,
-    dispatch_clip_grad,
-)
 from hypernet.training.checkpoint import Progress, load_average, load_checkpoint, save_checkpoint
 from hypernet.training.config import TrainingConfig, load_config
 from hypernet.training.dataset import Batch, PairSampler, Prefetcher
@@ -28,6 +22,12 @@ from hypernet.training.frame_cache import FrameCache, build_cache
 from hypernet.training.journal import Journal
 from hypernet.training.methods import Method, StepLosses, method_of
 from hypernet.training.processes import Processes, joined
+from hypernet.training.timm_import import (
+    CosineLRScheduler,
+    ModelEmaV3,
+    create_optimizer_v2,
+    dispatch_clip_grad,
+)
 
 _log = logging.getLogger(__name__)
 

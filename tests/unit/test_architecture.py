@@ -107,6 +107,16 @@ def test_decoding_needs_no_training_library() -> None:
     subprocess.run([sys.executable, "-c", "\n".join(program)], check=True, cwd=ROOT)
 
 
+def test_predicting_needs_no_compiler() -> None:
+    program = [
+        "import sys, torch, hypernet.prediction",
+        "from hypernet.predictor.motion import clip_motion",
+        "clip_motion(torch.rand(1, 8, 32, 32))",
+        "assert not {'torch._dynamo', 'sympy'} & set(sys.modules)",
+    ]
+    subprocess.run([sys.executable, "-c", "\n".join(program)], check=True, cwd=ROOT)
+
+
 def test_help_imports_nothing_heavy() -> None:
     program = "\n".join(
         [

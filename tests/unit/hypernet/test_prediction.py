@@ -14,8 +14,10 @@ from hypernet.errors import Cancelled, InvalidSettings, MissingDecodeFile
 from hypernet.evaluation.codecs import read_rgb
 from hypernet.evaluation.metrics import compare_videos
 from hypernet.plan import EncodeSettings
+from hypernet.prediction import loaded_predictor
 from hypernet.predictor.files import find_predictor, installed_predictors
 from hypernet.presets import DEFAULT_MODEL
+from hypernet.segment_encoding import prepared
 from tests.clips import make_clip
 
 
@@ -119,6 +121,16 @@ def test_a_missing_decode_file_is_named_with_what_to_do(
 def test_a_predictor_that_is_not_installed_is_refused() -> None:
     with pytest.raises(InvalidSettings, match="tubelet-none is not installed"):
         find_predictor("tubelet-none")
+
+
+def test_what_predicts_is_loaded_by_the_end_of_the_block() -> None:
+    loaded_predictor.cache_clear()
+    with prepared(fast()):
+        pass
+    assert loaded_predictor.cache_info().currsize == 1
+    with prepared(EncodeSettings(preset="debug")):
+        pass
+    assert loaded_predictor.cache_info().currsize == 1
 
 
 def test_what_is_shipped_is_small_and_has_a_card() -> None:

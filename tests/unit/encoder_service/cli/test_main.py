@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -133,6 +134,12 @@ def test_wrong_decimals(text: str) -> None:
 
 def test_the_process_began_before_now() -> None:
     assert process.started() < process._IMPORTED < time.monotonic()
+
+
+def test_garbage_is_collected_again_after_imports() -> None:
+    with process.importing():
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_a_missing_decode_file_comes_with_the_way_to_get_it(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,11 @@ def tiny_segment(step_indices: tuple[int, ...] = (9,), **changes: Any) -> Segmen
 
 def tiny_payload(**changes: Any) -> bytes:
     return encode_segment(tiny_segment(**changes), one_value)
+
+
+def test_clips_may_be_coded_at_once() -> None:
+    with ThreadPoolExecutor(2) as pool:
+        assert encode_segment(tiny_segment(), one_value, each=pool.map) == tiny_payload()
 
 
 @pytest.mark.parametrize("seed", range(4))

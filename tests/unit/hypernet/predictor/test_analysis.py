@@ -5,6 +5,8 @@ import torch
 
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoders.warp import MOTION_CELL
+from hypernet.native import library
+from hypernet.predictor import analysis
 from hypernet.predictor.analysis import Reference, analyse, departure
 from tests.unit.hypernet.predictor.samples import drifting
 
@@ -59,3 +61,19 @@ def test_a_gate_that_is_closed_leaves_the_spectrum_alone() -> None:
     _, gate, spectra = departure(clip, Reference(picture=noise, offset=torch.tensor([4.5])))
     assert gate.all()
     assert torch.equal(spectra, clip.spectra)
+
+
+@pytest.mark.skipif(library.kernels() is None, reason="no C compiler")
+@pytest.mark.parametrize("speed", [3.0, 400.0])
+def test_frames_are_lined_up_as_torch_does_it(
+    speed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    motion = speed * torch.randn(2, 4, 2, 3, generator=generator)
+    luma = torch.rand(2, 8, 1, 64, 80, generator=generator)
+    chroma = torch.rand(2, 8, 2, 32, 40, generator=generator)
+    expected = luma.clone(), chroma.clone()
+    analysis._line_up(luma, chroma, motion)
+    monkeypatch.setattr(analysis, "can_align", lambda _: False)
+    analysis._line_up(*expected, motion)
+    torch.testing.assert_close((luma, chroma), expected, rtol=0, atol=1e-3)

@@ -1,0 +1,226 @@
+/* How well motion lines pictures up, and in which direction it would do so better: differences
+ * between moved pictures and what they should look like, and the slope of their smooth L1 norm. Row
+ * by row, so that nothing leaves the cache.
+ */
+#include <stdlib.h>
+
+#include "field.h"
+#include "kernels.h"
+
+typedef struct {
+    const float *pictures; /* moments x height x width */
+    int moments, height, width;
+    const float *target; /* height x width, NULL for the mean of the moved pictures */
+    const float *basis;  /* fields x moments: how far each field moves each picture */
+    int fields;
+    int cell, rows, columns; /* of the squares that have one displacement */
+    float softness;          /* differences well above it count by their size only */
+} nrv_alignment;
+
+typedef struct {
+    float *fields; /* fields x 2 x width */
+    float *line;   /* columns */
+    float *moved;  /* moments x width, then slopes */
+    float *slopes; /* moments x 2 x width: of a moved pixel, by its displacement */
+    float *places; /* 2 x width */
+    int *place;    /* width */
+    float *sums;   /* 2 x width; what pictures should look like comes first */
+} scratch;
+
+/* Where picture `moment` is read for a row: x and y in pixels. */
+INLINE void places_of_row(const nrv_alignment *a, int moment, int row, const scratch *s) {
+    int width = a->width;
+    float *restrict to_x = s->places, *restrict to_y = s->places + width;
+    for (int x = 0; x < width; x++) to_x[x] = (float)x;
+    for (int x = 0; x < width; x++) to_y[x] = (float)row;
+    for (int k = 0; k < a->fields; k++) {
+        float share = a->basis[k * a->moments + moment];
+        const float *restrict by_x = s->fields + 2 * k * width, *restrict by_y = by_x + width;
+        for (int x = 0; x < width; x++) to_x[x] += share * by_x[x];
+        for (int x = 0; x < width; x++) to_y[x] += share * by_y[x];
+    }
+}
+
+/* A row of one picture read at places, the border repeated, and how it changes there. */
+INLINE void sampled_row(const float *restrict picture, int height, int width,
+                        float *restrict across, float *restrict down, int *restrict place,
+                        float *restrict out, float *restrict along_x, float *restrict along_y) {
+    float right = (float)(width - 1), bottom = (float)(height - 1);
+    for (int x = 0; x < width; x++) {
+        float to_x = across[x], to_y = down[x];
+        float at_x = limited(to_x, right), at_y = limited(to_y, bottom);
+        int x0 = (int)at_x, y0 = (int)at_y;
+        /* At the last row or column the next has no share: the one before stands for it. */
+        x0 = x0 < width - 1 ? x0 : width - 2;
+        y0 = y0 < height - 1 ? y0 : height - 2;
+        across[x] = at_x - (float)x0;
+        down[x] = at_y - (float)y0;
+        /* Beyond the border nothing changes. */
+        along_x[x] = (to_x > 0.0f) & (to_x < right) ? 1.0f : 0.0f;
+        along_y[x] = (to_y > 0.0f) & (to_y < bottom) ? 1.0f : 0.0f;
+        place[x] = y0 * width + x0;
+    }
+    const float *restrict low = picture + width;
+    for (int x = 0; x < width; x++) {
+        int at = place[x];
+        float above = picture[at], below = low[at];
+        float at_top = picture[at + 1] - above, at_low = low[at + 1] - below;
+        above += across[x] * at_top;
+        below += across[x] * at_low;
+        out[x] = above + down[x] * (below - above);
+        along_x[x] *= at_top + down[x] * (at_low - at_top);
+        along_y[x] *= below - above;
+    }
+}
+
+/* All pictures of one row, moved, and what they should look like. */
+INLINE void moved_row(const nrv_alignment *a, const float *motion, int row, const scratch *s) {
+    int width = a->width, squares = a->rows * a->columns;
+    float *restrict wanted = s->sums;
+    for (int k = 0; k < a->fields; k++) {
+        field one = {motion + 2 * k * squares, a->rows, a->columns, a->cell};
+        displaced_row(&one, row, width, 1.0f, s->line, s->fields + 2 * k * width);
+    }
+    for (int t = 0; t < a->moments; t++) {
+        float *along = s->slopes + 2 * t * width;
+        places_of_row(a, t, row, s);
+        sampled_row(a->pictures + (size_t)t * a->height * width, a->height, width, s->places,
+                    s->places + width, s->place, s->moved + t * width, along, along + width);
+    }
+    if (a->target) {
+        memcpy(wanted, a->target + (size_t)row * width, sizeof(float) * width);
+        return;
+    }
+    memset(wanted, 0, sizeof(float) * width);
+    for (int t = 0; t < a->moments; t++) {
+        const float *restrict moved = s->moved + t * width;
+        for (int x = 0; x < width; x++) wanted[x] += moved[x] / (float)a->moments;
+    }
+}
+
+/* Moved pixels become slopes of the sum of errors by these pixels. */
+INLINE void error_slopes(const nrv_alignment *a, const scratch *s) {
+    int width = a->width, moments = a->moments;
+    const float *restrict wanted = s->sums;
+    float *restrict mean = s->sums + width;
+    const float sharpness = 1.0f / a->softness, share = 1.0f / (float)moments;
+    memset(mean, 0, sizeof(float) * width);
+    for (int t = 0; t < moments; t++) {
+        float *restrict moved = s->moved + t * width;
+        for (int x = 0; x < width; x++) {
+            float slope = (moved[x] - wanted[x]) * sharpness;
+            slope = slope < 1.0f ? slope : 1.0f;
+            moved[x] = slope > -1.0f ? slope : -1.0f;
+            mean[x] += share * moved[x];
+        }
+    }
+    if (a->target) return;
+    for (int t = 0; t < moments; t++) {
+        float *restrict slopes = s->moved + t * width;
+        for (int x = 0; x < width; x++) slopes[x] -= mean[x];
+    }
+}
+
+/* What a row of slopes, one for each pixel, says to the squares that it is interpolated from. */
+INLINE void add_to_squares(const nrv_alignment *a, int row, const float *restrict pixels,
+                           float *restrict line, float *restrict slope) {
+    int half = a->cell / 2, width = a->width, columns = a->columns;
+    memset(line, 0, sizeof(float) * columns);
+    for (int x = 0; x < half && x < width; x++) line[0] += pixels[x];
+    for (int column = 0; column < columns; column++) {
+        int start = half + column * a->cell;
+        int stop = start + a->cell < width ? start + a->cell : width;
+        float all = 0.0f, second = 0.0f;
+        for (int x = start; x < stop; x++) {
+            all += pixels[x];
+            second += pixels[x] * ((float)(x - start) + 0.5f);
+        }
+        second /= (float)a->cell;
+        line[column] += all - second;
+        line[column + 1 < columns ? column + 1 : column] += second;
+    }
+    between rows = neighbours(row, a->cell, a->rows);
+    for (int column = 0; column < columns; column++) {
+        slope[rows.first * columns + column] += (1.0f - rows.share) * line[column];
+        slope[rows.second * columns + column] += rows.share * line[column];
+    }
+}
+
+FOR_EACH_PROCESSOR
+static void slope_of_row(const nrv_alignment *a, const float *motion, int row, const scratch *s,
+                         float *slope) {
+    int width = a->width, squares = a->rows * a->columns;
+    moved_row(a, motion, row, s);
+    error_slopes(a, s);
+    for (int part = 0; part < 2 * a->fields; part++) {
+        const float *basis = a->basis + part / 2 * a->moments;
+        float *restrict sum = s->sums;
+        memset(sum, 0, sizeof(float) * width);
+        for (int t = 0; t < a->moments; t++) {
+            const float *restrict along = s->slopes + (2 * t + part % 2) * width;
+            const float *restrict by_pixel = s->moved + t * width;
+            for (int x = 0; x < width; x++) sum[x] += basis[t] * by_pixel[x] * along[x];
+        }
+        add_to_squares(a, row, sum, s->line, slope + part * squares);
+    }
+}
+
+FOR_EACH_PROCESSOR
+static void errors_of_row(const nrv_alignment *a, const float *motion, int row, const scratch *s,
+                          float *errors) {
+    int width = a->width, high = a->height - row / a->cell * a->cell;
+    const float *restrict wanted = s->sums;
+    float *restrict sum = s->sums + width;
+    moved_row(a, motion, row, s);
+    memset(sum, 0, sizeof(float) * width);
+    for (int t = 0; t < a->moments; t++) {
+        const float *restrict moved = s->moved + t * width;
+        for (int x = 0; x < width; x++) sum[x] += __builtin_fabsf(moved[x] - wanted[x]);
+    }
+    for (int column = 0; column < a->columns; column++) {
+        int start = column * a->cell;
+        int stop = start + a->cell < width ? start + a->cell : width;
+        float error = 0.0f;
+        for (int x = start; x < stop; x++) error += sum[x];
+        error /= (float)((stop - start) * (high < a->cell ? high : a->cell) * a->moments);
+        errors[row / a->cell * a->columns + column] += error;
+    }
+}
+
+/* Returns what to free, or NULL without memory. */
+static float *make_scratch(const nrv_alignment *a, scratch *s) {
+    size_t width = a->width, moments = a->moments;
+    size_t floats = width * (2 * a->fields + 3 * moments + 4) + a->columns;
+    float *memory = malloc(sizeof(float) * floats + sizeof(int) * width);
+    if (!memory) return NULL;
+    s->fields = memory;
+    s->moved = s->fields + 2 * a->fields * width;
+    s->slopes = s->moved + moments * width;
+    s->places = s->slopes + 2 * moments * width;
+    s->sums = s->places + 2 * width;
+    s->line = s->sums + 2 * width;
+    s->place = (int *)(s->line + a->columns);
+    return memory;
+}
+
+/* `motion` and `slope`: fields x 2 (x, y) x rows x columns. Returns 0, or 1 without memory. */
+int nrv_alignment_slope(const nrv_alignment *a, const float *motion, float *slope) {
+    scratch s;
+    float *memory = make_scratch(a, &s);
+    if (!memory) return 1;
+    memset(slope, 0, sizeof(float) * 2 * a->fields * a->rows * a->columns);
+    for (int row = 0; row < a->height; row++) slope_of_row(a, motion, row, &s, slope);
+    free(memory);
+    return 0;
+}
+
+/* Mean absolute error of each square: rows x columns. Returns as `nrv_alignment_slope`. */
+int nrv_alignment_errors(const nrv_alignment *a, const float *motion, float *errors) {
+    scratch s;
+    float *memory = make_scratch(a, &s);
+    if (!memory) return 1;
+    memset(errors, 0, sizeof(float) * a->rows * a->columns);
+    for (int row = 0; row < a->height; row++) errors_of_row(a, motion, row, &s, errors);
+    free(memory);
+    return 0;
+}
