@@ -18,6 +18,7 @@ from encoder_service.cli.report import print_fields
 from hypernet.codec import encode_file
 from hypernet.decoding import open_stream
 from hypernet.errors import HypernetError
+from hypernet.native import library
 from hypernet.plan import EncodeSettings
 from hypernet.predictor.files import installed_predictors
 from hypernet.presets import PRESETS
@@ -43,6 +44,7 @@ def check() -> list[Check]:
         _checked("python", platform.python_version),
         _checked("torch", lambda: f"{torch.__version__}, {torch.get_num_threads()} threads"),
         _checked("device", _device),
+        _checked("C kernels", _kernels),
         _checked("video encoders", _encoders),
         _checked("presets", lambda: ", ".join(PRESETS)),
         _checked("models", _models),
@@ -70,6 +72,13 @@ def _device() -> str:
     if not torch.cuda.is_available():
         return f"cpu ({torch.backends.cpu.get_cpu_capability()}), no CUDA device"
     return f"cuda ({torch.cuda.get_device_name()})"
+
+
+def _kernels() -> str:
+    """They are not needed, but worth having."""
+    if library.kernels() is None:
+        return "not built, so torch does their work several times slower: install gcc, then nrv"
+    return "built"
 
 
 def _models() -> str:

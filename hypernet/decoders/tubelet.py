@@ -3,10 +3,10 @@
 After NeRV-Enc (arXiv 2409.19429) and TeCoNeRV (arXiv 2602.16711): what is predicted and what is
 shipped make one small network per clip. The first layer is a transposed convolution whose kernels
 are shipped and whose input, the ``grid``, is sent; it paints the departure from a picture: mid-grey
-for a key clip, else the nearest frame of another clip, moved. The second layer moves the result
-along ``motion``. The last two restore it, with gains that each 64-pixel tile carries (``tiles``).
-Motion and gains are interpolated between their centres and the restoring layers run over the whole
-frame, so no tile border can show.
+for a key clip, else the nearest frame of another clip, moved. Its cells overlap (``lapped``). The
+second layer moves the result along ``motion``. The last two restore it, with gains that each
+64-pixel tile carries (``tiles``). Motion and gains are interpolated between their centres and the
+restoring layers run over the whole frame, so no tile border can show.
 
 Training starts from cosine patterns, which invert the transform that the predictor starts from.
 """

@@ -17,6 +17,14 @@ def test_a_healthy_machine(nrv: Command) -> None:
     assert "and back" in checks["encode and decode"]["detail"]
 
 
+def test_a_machine_without_a_compiler_is_told_what_it_misses(
+    nrv: Command, without_kernels: None
+) -> None:
+    outcome = nrv("doctor")
+    assert outcome.status == 0
+    assert "ok   C kernels: not built" in outcome.out
+
+
 def test_a_problem_is_named_and_gives_6(nrv: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> str:
         raise EncodeFailed("the disk is made of cheese")
