@@ -342,10 +342,28 @@ def _places(channels: int) -> Tensor:
 
 
 def _first_layer(base: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Kernel ``(3, 3, planes, width)`` and bias; silent channels fill up a vector."""
+    """Kernel ``(3, 6, planes, width)`` in waves along its rows, and bias.
+
+    Silent channels fill up a vector.
+    """
     missing = _missing_channels(base)
-    kernel = F.pad(base["restore_in.weight"].permute(2, 3, 1, 0), (0, missing))
-    return kernel.contiguous(), F.pad(base["restore_in.bias"], (0, missing))
+    kernel = torch.einsum("wr,oidr->dwio", _tap_waves(), base["restore_in.weight"])
+    return F.pad(kernel, (0, missing)).contiguous(), F.pad(base["restore_in.bias"], (0, missing))
+
+
+def _tap_waves() -> Tensor:
+    """Sums of three taps, that match those of six pixels in ``restore.c``: ``(6, 3)``."""
+    quarter, sixth, small = 1 / 4, 1 / 6, 1 / 24
+    return torch.tensor(
+        [
+            [quarter, 0, 0],
+            [-sixth, -sixth, -sixth],
+            [-sixth, sixth, -sixth],
+            [small, 2 * small, 4 * small],
+            [small, -2 * small, 4 * small],
+            [0, 0, 1],
+        ]
+    )
 
 
 def _last_layer(base: Mapping[str, Tensor], *, planar: bool) -> tuple[Tensor, Tensor]:
