@@ -136,15 +136,14 @@ def test_damaged_clips_mean_the_same() -> None:
     assert len(seen) >= 5, "not every kind of damage was reached"
 
 
-@pytest.mark.parametrize("seed", range(3))
 def test_damaged_streams_of_the_shipped_prior_mean_the_same(
-    seed: int, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stream = GOLDEN.read_bytes()
     with open_stream(GOLDEN) as opened:
         segments = opened.segments
     seen: Counter[bool] = Counter()
-    for damaged in mutants(stream, 40, seed):
+    for damaged in mutants(stream, 160, seed=1):
         try:
             payload = StreamReader(BytesSource(damaged)).segment(0)
         except InvalidStream:
@@ -156,7 +155,7 @@ def test_damaged_streams_of_the_shipped_prior_mean_the_same(
             one = _outcome(decode)
         _assert_equal(one, two)
         seen[isinstance(one, str)] += 1
-    assert min(seen[False], seen[True]) >= 3
+    assert min(seen[False], seen[True]) >= 5, seen
 
 
 def _all_symbols(payload: bytes, segments: SegmentDecoder) -> Symbols:
