@@ -38,7 +38,8 @@ class NativeAlignment:
         basis_KT: how far each pair of channels of the motion has moved each picture.
         target_B1HW: what they should look like then; their mean without one.
         cell: pixels along each side of the squares that have one displacement.
-        softness: differences well above it count in ``slopes`` by their size only.
+        softness: differences well above it count in ``slopes`` by their size only, and little in
+            ``products``.
     """
 
     def __init__(
@@ -63,6 +64,14 @@ class NativeAlignment:
         """Mean absolute error of each square, ``(B, 1, h, w)``."""
         errors = motion_BChw.new_empty(len(motion_BChw), 1, *motion_BChw.shape[2:])
         return self._filled(errors, _library().nrv_alignment_errors, motion_BChw)
+
+    def products(self, motion_B2hw: Tensor) -> Tensor:
+        """Sums of products for one Gauss-Newton step of each square, ``(B, 5, h, w)``.
+
+        Of slopes by x and y: xx, xy, yy; of slopes and errors: x, y. The basis has one row.
+        """
+        sums = motion_B2hw.new_empty(len(motion_B2hw), 5, *motion_B2hw.shape[2:])
+        return self._filled(sums, _library().nrv_least_squares, motion_B2hw)
 
     def _filled(self, out: Tensor, kernel: Callable[..., int], motion_BChw: Tensor) -> Tensor:
         for number, motion in enumerate(motion_BChw.contiguous()):
