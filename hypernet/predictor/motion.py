@@ -16,7 +16,7 @@ from hypernet.decoders.spectrum import CLIP_FRAMES, GRID_CELL
 from hypernet.decoders.tubelet_layers import clip_phase
 from hypernet.decoders.warp import field_size, halved, sample
 from hypernet.predictor.motion_descent import SQUARE, Alignment, descended, smooth, worthwhile
-from hypernet.predictor.native_alignment import NativeAlignment, can_align
+from hypernet.predictor.native_analysis import NativeAlignment, can_align
 
 LEVELS = 4
 ITERATIONS = 3
