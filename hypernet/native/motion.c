@@ -4,18 +4,9 @@
  */
 #include <stdlib.h>
 
+#include "alignment.h"
 #include "field.h"
 #include "kernels.h"
-
-typedef struct {
-    const float *pictures; /* moments x height x width */
-    int moments, height, width;
-    const float *target; /* height x width, NULL for the mean of the moved pictures */
-    const float *basis;  /* fields x moments: how far each field moves each picture */
-    int fields;
-    int cell, rows, columns; /* of the squares that have one displacement */
-    float softness;          /* differences well above it count by their size only */
-} nrv_alignment;
 
 typedef struct {
     float *fields; /* fields x 2 x width */
@@ -27,54 +18,9 @@ typedef struct {
     float *sums;   /* 2 x width; what pictures should look like comes first */
 } scratch;
 
-/* Where picture `moment` is read for a row: x and y in pixels. */
-INLINE void places_of_row(const nrv_alignment *a, int moment, int row, const scratch *s) {
-    int width = a->width;
-    float *restrict to_x = s->places, *restrict to_y = s->places + width;
-    for (int x = 0; x < width; x++) to_x[x] = (float)x;
-    for (int x = 0; x < width; x++) to_y[x] = (float)row;
-    for (int k = 0; k < a->fields; k++) {
-        float share = a->basis[k * a->moments + moment];
-        const float *restrict by_x = s->fields + 2 * k * width, *restrict by_y = by_x + width;
-        for (int x = 0; x < width; x++) to_x[x] += share * by_x[x];
-        for (int x = 0; x < width; x++) to_y[x] += share * by_y[x];
-    }
-}
-
-/* A row of one picture read at places, the border repeated, and how it changes there. */
-INLINE void sampled_row(const float *restrict picture, int height, int width,
-                        float *restrict across, float *restrict down, int *restrict place,
-                        float *restrict out, float *restrict along_x, float *restrict along_y) {
-    float right = (float)(width - 1), bottom = (float)(height - 1);
-    for (int x = 0; x < width; x++) {
-        float to_x = across[x], to_y = down[x];
-        float at_x = limited(to_x, right), at_y = limited(to_y, bottom);
-        int x0 = (int)at_x, y0 = (int)at_y;
-        /* At the last row or column the next has no share: the one before stands for it. */
-        x0 = x0 < width - 1 ? x0 : width - 2;
-        y0 = y0 < height - 1 ? y0 : height - 2;
-        across[x] = at_x - (float)x0;
-        down[x] = at_y - (float)y0;
-        /* Beyond the border nothing changes. */
-        along_x[x] = (to_x > 0.0f) & (to_x < right) ? 1.0f : 0.0f;
-        along_y[x] = (to_y > 0.0f) & (to_y < bottom) ? 1.0f : 0.0f;
-        place[x] = y0 * width + x0;
-    }
-    const float *restrict low = picture + width;
-    for (int x = 0; x < width; x++) {
-        int at = place[x];
-        float above = picture[at], below = low[at];
-        float at_top = picture[at + 1] - above, at_low = low[at + 1] - below;
-        above += across[x] * at_top;
-        below += across[x] * at_low;
-        out[x] = above + down[x] * (below - above);
-        along_x[x] *= at_top + down[x] * (at_low - at_top);
-        along_y[x] *= below - above;
-    }
-}
-
 /* All pictures of one row, moved, and what they should look like. */
-INLINE void moved_row(const nrv_alignment *a, const float *motion, int row, const scratch *s) {
+INLINE void moved_row(const nrv_alignment *a, const float *motion, int row, int with_slopes,
+                      const scratch *s) {
     int width = a->width, squares = a->rows * a->columns;
     float *restrict wanted = s->sums;
     for (int k = 0; k < a->fields; k++) {
@@ -82,10 +28,10 @@ INLINE void moved_row(const nrv_alignment *a, const float *motion, int row, cons
         displaced_row(&one, row, width, 1.0f, s->line, s->fields + 2 * k * width);
     }
     for (int t = 0; t < a->moments; t++) {
-        float *along = s->slopes + 2 * t * width;
-        places_of_row(a, t, row, s);
+        float *along = with_slopes ? s->slopes + 2 * t * width : NULL;
+        places_of_row(a, t, row, s->fields, s->places);
         sampled_row(a->pictures + (size_t)t * a->height * width, a->height, width, s->places,
-                    s->places + width, s->place, s->moved + t * width, along, along + width);
+                    s->places + width, s->place, s->moved + t * width, along);
     }
     if (a->target) {
         memcpy(wanted, a->target + (size_t)row * width, sizeof(float) * width);
@@ -150,7 +96,7 @@ FOR_EACH_PROCESSOR
 static void slope_of_row(const nrv_alignment *a, const float *motion, int row, const scratch *s,
                          float *slope) {
     int width = a->width, squares = a->rows * a->columns;
-    moved_row(a, motion, row, s);
+    moved_row(a, motion, row, 1, s);
     error_slopes(a, s);
     for (int part = 0; part < 2 * a->fields; part++) {
         const float *basis = a->basis + part / 2 * a->moments;
@@ -171,7 +117,7 @@ static void errors_of_row(const nrv_alignment *a, const float *motion, int row, 
     int width = a->width, high = a->height - row / a->cell * a->cell;
     const float *restrict wanted = s->sums;
     float *restrict sum = s->sums + width;
-    moved_row(a, motion, row, s);
+    moved_row(a, motion, row, 0, s);
     memset(sum, 0, sizeof(float) * width);
     for (int t = 0; t < a->moments; t++) {
         const float *restrict moved = s->moved + t * width;

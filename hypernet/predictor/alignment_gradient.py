@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.decoders.warp import bounded, identity, interpolation
-from hypernet.predictor.native_alignment import NativeAlignment, can_align
+from hypernet.predictor.native_analysis import NativeAlignment, can_align
 
 _SOFTNESS = 0.01
 """Differences well above this count by their size only."""

@@ -30,7 +30,7 @@ from hypernet.decoders.tubelet_layers import (
 )
 from hypernet.decoders.warp import MOTION_CELL, enlarged, halved, inverse_field, sample
 from hypernet.predictor.motion import clip_motion, reference_gate, reference_motion
-from hypernet.predictor.native_alignment import can_align, line_up
+from hypernet.predictor.native_analysis import can_align, lap, line_up
 
 MOTION_STEP_INDEX = 160
 _COARSE = 4
@@ -171,6 +171,11 @@ def _onward(clip: AnalysedClip, reference: Reference) -> Tensor:
 
 
 def _lapped(luma: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
+    """Planes whose cells overlap; those that are given are used up."""
+    if can_align(luma):
+        lap(luma, GRID_CELL)
+        lap(chroma, CHROMA_CELL)
+        return luma, chroma
     return lapped(luma, GRID_CELL), lapped(chroma, CHROMA_CELL)
 
 

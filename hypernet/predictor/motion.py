@@ -16,6 +16,7 @@ from hypernet.decoders.spectrum import CLIP_FRAMES, GRID_CELL
 from hypernet.decoders.tubelet_layers import clip_phase
 from hypernet.decoders.warp import field_size, halved, sample
 from hypernet.predictor.motion_descent import SQUARE, Alignment, descended, smooth, worthwhile
+from hypernet.predictor.native_analysis import NativeAlignment, can_align
 
 LEVELS = 4
 ITERATIONS = 3
@@ -103,6 +104,20 @@ def _update(
     pictures: Tensor, phases: Tensor, motion: Tensor, cell: int, target: Tensor | None
 ) -> Tensor:
     """One Gauss-Newton step for every square."""
+    xx, xy, yy, xe, ye = smooth(_products(pictures, phases, motion, cell, target)).unbind(1)
+    xx, yy = xx + _DAMPING, yy + _DAMPING
+    determinant = xx * yy - xy * xy
+    step = torch.stack((xy * ye - yy * xe, xy * xe - xx * ye), 1) / determinant[:, None]
+    return step.clamp(-_MAX_UPDATE, _MAX_UPDATE)
+
+
+def _products(
+    pictures: Tensor, phases: Tensor, motion: Tensor, cell: int, target: Tensor | None
+) -> Tensor:
+    """Means over each square as ``NativeAlignment.products`` has the sums."""
+    if can_align(pictures):
+        native = NativeAlignment(pictures, phases[None], target, cell=cell, softness=ROBUST_SCALE)
+        return native.products(motion) / cell**2
     moved = _moved(pictures, phases, motion, cell)
     error = moved - (moved.mean(1, keepdim=True) if target is None else target)
     down, right = torch.gradient(moved, dim=(2, 3))
@@ -119,12 +134,7 @@ def _update(
         trust * along_x * error,
         trust * along_y * error,
     )
-    sums = smooth(_pooled(torch.stack([p.sum(1) for p in products], 1), cell))
-    xx, xy, yy, xe, ye = sums.unbind(1)
-    xx, yy = xx + _DAMPING, yy + _DAMPING
-    determinant = xx * yy - xy * xy
-    step = torch.stack((xy * ye - yy * xe, xy * xe - xx * ye), 1) / determinant[:, None]
-    return step.clamp(-_MAX_UPDATE, _MAX_UPDATE)
+    return _pooled(torch.stack([p.sum(1) for p in products], 1), cell)
 
 
 def _moved(pictures_BTHW: Tensor, phases: Tensor, motion: Tensor, cell: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hypernet.decoders.warp import MOTION_CELL, halved, moved_points, sample_at
 from hypernet.predictor.alignment_gradient import AlignmentGradient
-from hypernet.predictor.native_alignment import NativeAlignment, can_align
+from hypernet.predictor.native_analysis import NativeAlignment, can_align
 
 SQUARE = MOTION_CELL // 2
 """Half-size pixels along each side of the squares that have one displacement."""

@@ -77,3 +77,11 @@ def test_frames_are_lined_up_as_torch_does_it(
     monkeypatch.setattr(analysis, "can_align", lambda _: False)
     analysis._line_up(*expected, motion)
     torch.testing.assert_close((luma, chroma), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.skipif(library.kernels() is None, reason="no C compiler")
+def test_cells_overlap_as_torch_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    luma, chroma = torch.rand(2, 8, 1, 48, 64), torch.rand(2, 8, 2, 24, 32)
+    found = analysis._lapped(luma.clone(), chroma.clone())
+    monkeypatch.setattr(analysis, "can_align", lambda _: False)
+    torch.testing.assert_close(found, analysis._lapped(luma, chroma))

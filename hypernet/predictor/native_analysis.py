@@ -1,4 +1,4 @@
-"""Alignment of pictures by C kernels, on a CPU: a quarter of the time that torch takes."""
+"""What analysis computes by C kernels, on a CPU: a quarter of the time that torch takes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ctypes import POINTER, Structure, c_float, c_int
 import torch
 from torch import Tensor
 
+from hypernet.decoders.lapped import rotation
 from hypernet.native import library
 
 _Floats = POINTER(c_float)
@@ -38,7 +39,8 @@ class NativeAlignment:
         basis_KT: how far each pair of channels of the motion has moved each picture.
         target_B1HW: what they should look like then; their mean without one.
         cell: pixels along each side of the squares that have one displacement.
-        softness: differences well above it count in ``slopes`` by their size only.
+        softness: differences well above it count in ``slopes`` by their size only, and little in
+            ``products``.
     """
 
     def __init__(
@@ -63,6 +65,14 @@ class NativeAlignment:
         """Mean absolute error of each square, ``(B, 1, h, w)``."""
         errors = motion_BChw.new_empty(len(motion_BChw), 1, *motion_BChw.shape[2:])
         return self._filled(errors, _library().nrv_alignment_errors, motion_BChw)
+
+    def products(self, motion_B2hw: Tensor) -> Tensor:
+        """Sums of products for one Gauss-Newton step of each square, ``(B, 5, h, w)``.
+
+        Of slopes by x and y: xx, xy, yy; of slopes and errors: x, y. The basis has one row.
+        """
+        sums = motion_B2hw.new_empty(len(motion_B2hw), 5, *motion_B2hw.shape[2:])
+        return self._filled(sums, _library().nrv_least_squares, motion_B2hw)
 
     def _filled(self, out: Tensor, kernel: Callable[..., int], motion_BChw: Tensor) -> Tensor:
         for number, motion in enumerate(motion_BChw.contiguous()):
@@ -104,6 +114,16 @@ def line_up(planes_CHW: Tensor, field_2hw: Tensor) -> None:
     planes, field = _floats(planes_CHW), _floats(field_2hw)
     if _library().nrv_line_up(planes, count, height, width, field, rows, columns, cell):
         raise MemoryError("no memory to line pictures up")
+
+
+def lap(planes: Tensor, cell: int) -> None:
+    """``lapped`` in place: planes ``(..., H, W)`` of whole cells, float32 on the CPU."""
+    if cell not in {8, 16}:
+        raise ValueError(f"cells of {cell} pixels")
+    height, width = planes.shape[-2:]
+    count = planes.numel() // (height * width)
+    turned = rotation(cell).T.contiguous()
+    _library().nrv_lap(_floats(planes), count, height, width, cell, _floats(turned))
 
 
 def can_align(pictures_BTHW: Tensor) -> bool:
