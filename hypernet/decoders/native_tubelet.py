@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Mapping, Sequence
-from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_uint8
+from ctypes import POINTER, Structure, c_int, c_int32
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,19 +30,18 @@ from hypernet.decoders.spectrum import (
 from hypernet.decoders.tubelet_layers import KERNEL_SCALE, clip_phase, share_of_frames
 from hypernet.decoders.warp import bounded
 from hypernet.native import library
+from hypernet.native.pointers import BytePointer, FloatPointer, floats, octets
 from hypernet.packed_integers import PackedIntegers
 
 MAX_WIDTH = 32
 """Channels of the restoring layers that the kernels have room for."""
 _LANES = 8
 
-_Floats = POINTER(c_float)
-
 
 class _Painting(Structure):
     _fields_ = (
         ("entries", POINTER(c_int32)),
-        ("values", _Floats),
+        ("values", FloatPointer),
         ("count", c_int),
         ("all_rows", c_int),
         ("all_columns", c_int),
@@ -51,51 +50,51 @@ class _Painting(Structure):
         ("rows", c_int),
         ("columns", c_int),
         ("places", POINTER(c_int32)),
-        ("luma_patterns", _Floats),
-        ("chroma_patterns", _Floats),
-        ("mix", _Floats),
+        ("luma_patterns", FloatPointer),
+        ("chroma_patterns", FloatPointer),
+        ("mix", FloatPointer),
         ("times", c_int),
-        ("start_luma", _Floats),
-        ("start_chroma", _Floats),
-        ("luma_rotation", _Floats),
-        ("chroma_rotation", _Floats),
+        ("start_luma", FloatPointer),
+        ("start_chroma", FloatPointer),
+        ("luma_rotation", FloatPointer),
+        ("chroma_rotation", FloatPointer),
     )
 
 
 class _Departure(Structure):
     _fields_ = (
-        ("rgb", _Floats),
+        ("rgb", FloatPointer),
         ("height", c_int),
         ("width", c_int),
         ("rows", c_int),
         ("columns", c_int),
-        ("colours", _Floats),
-        ("motion", _Floats),
+        ("colours", FloatPointer),
+        ("motion", FloatPointer),
         ("motion_rows", c_int),
         ("motion_columns", c_int),
-        ("openness", _Floats),
-        ("luma_rotation", _Floats),
-        ("chroma_rotation", _Floats),
+        ("openness", FloatPointer),
+        ("luma_rotation", FloatPointer),
+        ("chroma_rotation", FloatPointer),
     )
 
 
 class _Frame(Structure):
     _fields_ = (
-        ("luma", _Floats),
-        ("chroma", _Floats),
+        ("luma", FloatPointer),
+        ("chroma", FloatPointer),
         ("height", c_int),
         ("width", c_int),
-        ("motion", _Floats),
+        ("motion", FloatPointer),
         ("motion_rows", c_int),
         ("motion_columns", c_int),
-        ("gains", _Floats),
+        ("gains", FloatPointer),
         ("tile_rows", c_int),
         ("tile_columns", c_int),
         ("hidden", c_int),
-        ("kernel_in", _Floats),
-        ("bias_in", _Floats),
-        ("kernel_out", _Floats),
-        ("bias_out", _Floats),
+        ("kernel_in", FloatPointer),
+        ("bias_in", FloatPointer),
+        ("kernel_out", FloatPointer),
+        ("bias_out", FloatPointer),
     )
 
 
@@ -106,8 +105,8 @@ class _Target(Structure):
         ("height", c_int),
         ("width", c_int),
         ("planar", c_int),
-        ("levels", POINTER(c_uint8)),
-        ("values", _Floats),
+        ("levels", BytePointer),
+        ("values", FloatPointer),
     )
 
 
@@ -194,14 +193,14 @@ class NativeClip:
         """``frames_NCHW``, RGB in [0, 1]."""
         frames = torch.empty(len(times_N), 3, *self._size)
         for time, frame_CHW in zip(times_N.tolist(), frames, strict=True):
-            self._restore(time, self._whole(planar=True, values=_floats(frame_CHW)))
+            self._restore(time, self._whole(planar=True, values=floats(frame_CHW)))
         return frames
 
     def levels(self, times_N: Tensor) -> Tensor:
         """``frames_NHWC``, 8-bit RGB."""
         frames = torch.empty(len(times_N), *self._size, 3, dtype=torch.uint8)
         for time, frame_HWC in zip(times_N.tolist(), frames, strict=True):
-            self._restore(time, self._whole(planar=False, levels=_bytes(frame_HWC)))
+            self._restore(time, self._whole(planar=False, levels=octets(frame_HWC)))
         return frames
 
     def draw(self, time: float, part: Crop, out_CHW: Tensor) -> None:
@@ -217,7 +216,7 @@ class NativeClip:
             height=part.height,
             width=part.width,
             planar=True,
-            levels=_bytes(out_CHW),
+            levels=octets(out_CHW),
         )
         self._restore(time, target)
 
@@ -232,23 +231,23 @@ class NativeClip:
         kernel_in, bias_in = self._restore_in
         kernel_out, bias_out = self._restore_out[bool(target.planar)]
         frame = _Frame(
-            luma=_floats(luma),
-            chroma=_floats(chroma),
+            luma=floats(luma),
+            chroma=floats(chroma),
             height=luma.shape[-2],
             width=luma.shape[-1],
-            motion=_floats(motion) if motion.any() else None,
+            motion=floats(motion) if motion.any() else None,
             motion_rows=motion.shape[1],
             motion_columns=motion.shape[2],
-            gains=_floats(self._gains),
+            gains=floats(self._gains),
             tile_rows=self._gains.shape[0],
             tile_columns=self._gains.shape[1],
             hidden=len(bias_in),
-            kernel_in=_floats(kernel_in),
-            bias_in=_floats(bias_in),
-            kernel_out=_floats(kernel_out),
-            bias_out=_floats(bias_out),
+            kernel_in=floats(kernel_in),
+            bias_in=floats(bias_in),
+            kernel_out=floats(kernel_out),
+            bias_out=floats(bias_out),
         )
-        _checked(_library().nrv_restore(ctypes.byref(frame), ctypes.byref(target)))
+        _checked(library.built().nrv_restore(ctypes.byref(frame), ctypes.byref(target)))
 
     def _planes_at(self, time: float) -> tuple[Tensor, Tensor]:
         """Pictures before they are moved, linear between frames."""
@@ -277,7 +276,7 @@ def _painted(
     places = _places(channels)
     painting = _Painting(
         entries=grid.places.ctypes.data_as(POINTER(c_int32)),
-        values=grid.values.ctypes.data_as(_Floats),
+        values=grid.values.ctypes.data_as(FloatPointer),
         count=len(grid.places),
         all_rows=all_rows,
         all_columns=all_columns,
@@ -286,16 +285,16 @@ def _painted(
         rows=rows,
         columns=columns,
         places=ctypes.cast(places.data_ptr(), POINTER(c_int32)),
-        luma_patterns=_floats(patterns[0]),
-        chroma_patterns=_floats(patterns[1]),
-        mix=_floats(mix),
+        luma_patterns=floats(patterns[0]),
+        chroma_patterns=floats(patterns[1]),
+        mix=floats(mix),
         times=len(times),
-        start_luma=None if start is None else _floats(start[0]),
-        start_chroma=None if start is None else _floats(start[1]),
-        luma_rotation=_floats(rotation(GRID_CELL)),
-        chroma_rotation=_floats(rotation(CHROMA_CELL)),
+        start_luma=None if start is None else floats(start[0]),
+        start_chroma=None if start is None else floats(start[1]),
+        luma_rotation=floats(rotation(GRID_CELL)),
+        chroma_rotation=floats(rotation(CHROMA_CELL)),
     )
-    _checked(_library().nrv_paint(ctypes.byref(painting), _floats(luma), _floats(chroma)))
+    _checked(library.built().nrv_paint(ctypes.byref(painting), floats(luma), floats(chroma)))
     return luma, chroma
 
 
@@ -313,20 +312,20 @@ def _departure_point(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | N
     colours = colour_matrix()
     turns = [rotation(cell).T.contiguous() for cell in (GRID_CELL, CHROMA_CELL)]
     departure = _Departure(
-        rgb=_floats(rgb),
+        rgb=floats(rgb),
         height=rgb.shape[1],
         width=rgb.shape[2],
         rows=rows,
         columns=columns,
-        colours=_floats(colours),
-        motion=_floats(motion),
+        colours=floats(colours),
+        motion=floats(motion),
         motion_rows=motion.shape[1],
         motion_columns=motion.shape[2],
-        openness=_floats(openness),
-        luma_rotation=_floats(turns[0]),
-        chroma_rotation=_floats(turns[1]),
+        openness=floats(openness),
+        luma_rotation=floats(turns[0]),
+        chroma_rotation=floats(turns[1]),
     )
-    _checked(_library().nrv_depart(ctypes.byref(departure), _floats(luma), _floats(chroma)))
+    _checked(library.built().nrv_depart(ctypes.byref(departure), floats(luma), floats(chroma)))
     return luma, chroma
 
 
@@ -384,25 +383,6 @@ def _coarse_gains(base: Mapping[str, Tensor], tiles_CHW: Tensor) -> Tensor:
     gain, shift = (tiles_CHW.permute(1, 2, 0) @ weight.T + bias).chunk(2, 2)
     missing = _missing_channels(base)
     return torch.cat((F.pad(1 + gain, (0, missing)), F.pad(shift, (0, missing))), 2).contiguous()
-
-
-def _floats(tensor: Tensor) -> ctypes._Pointer[c_float]:
-    if tensor.dtype != torch.float32 or not tensor.is_contiguous():
-        raise ValueError(f"a kernel cannot read {tensor.dtype} of strides {tensor.stride()}")
-    return ctypes.cast(tensor.data_ptr(), _Floats)
-
-
-def _bytes(tensor: Tensor) -> ctypes._Pointer[c_uint8]:
-    if tensor.dtype != torch.uint8 or not tensor.is_contiguous():
-        raise ValueError(f"a kernel cannot write {tensor.dtype} of strides {tensor.stride()}")
-    return ctypes.cast(tensor.data_ptr(), POINTER(c_uint8))
-
-
-def _library() -> ctypes.CDLL:
-    built = library.kernels()
-    if built is None:
-        raise ValueError("the kernels were not built")
-    return built
 
 
 def _checked(status: int) -> None:

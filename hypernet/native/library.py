@@ -20,6 +20,18 @@ def kernels() -> ctypes.CDLL | None:
     return None
 
 
+def built() -> ctypes.CDLL:
+    """The library.
+
+    Raises:
+        ValueError: it was not built; who calls this has asked ``kernels`` before.
+    """
+    library = kernels()
+    if library is None:
+        raise ValueError("the C kernels were not built")
+    return library
+
+
 def _loaded(path: Path) -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL(str(path))

@@ -17,9 +17,8 @@ def test_a_healthy_machine(nrv: Command) -> None:
     assert "and back" in checks["encode and decode"]["detail"]
 
 
-def test_a_machine_without_a_compiler_is_told_what_it_misses(
-    nrv: Command, without_kernels: None
-) -> None:
+@pytest.mark.usefixtures("without_kernels")
+def test_a_machine_without_a_compiler_is_told_what_it_misses(nrv: Command) -> None:
     outcome = nrv("doctor")
     assert outcome.status == 0
     assert "ok   C kernels: not built" in outcome.out
