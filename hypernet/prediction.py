@@ -31,6 +31,9 @@ from hypernet.refinement import ClipContext, refine_clip
 from hypernet.rendering import Renderer
 from hypernet.segment_decoder import SegmentDecoder
 
+KEPT_PIXELS = 8 * 1024 * 576
+"""Of one frame of each clip whose analyses are kept between trials, at 30 bytes each."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionSettings:
@@ -124,6 +127,7 @@ class _SegmentWork:
     on_progress: Callable[[FitProgress], None]
     should_stop: Callable[[], bool]
     steps_spent: int = 0
+    kept: dict[int, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def has_time_for_another(self, trials: int) -> bool:
@@ -200,8 +204,15 @@ class _SegmentWork:
         return _squared_errors(coding.renderer.rendered(clip), self.parts[clip])
 
     def _analysed(self, step: Step) -> Any:
+        """Kept for further trials, to which it is the same, unless it would take much memory."""
+        if step.clip in self.kept:
+            return self.kept[step.clip]
         with memory_of(self.decoders.device):
-            return self.predictor.analyse(self.parts[step.clip], self.settings.motion_steps)
+            analysed = self.predictor.analyse(self.parts[step.clip], self.settings.motion_steps)
+        height, width = self.parts[0].shape[-2:]
+        if self.settings.target_psnr_db and len(self.parts) * height * width <= KEPT_PIXELS:
+            self.kept[step.clip] = analysed
+        return analysed
 
     def _code(self, coding: _Coding, step: Step, analysed: Any, share: _Share) -> None:
         frames, near = self.parts[step.clip], None

@@ -30,7 +30,14 @@ from hypernet.decoders.tubelet_layers import (
 )
 from hypernet.decoders.warp import MOTION_CELL, enlarged, halved, inverse_field, sample
 from hypernet.predictor.motion import clip_motion, reference_gate, reference_motion
-from hypernet.predictor.native_analysis import can_align, lap, line_up
+from hypernet.predictor.native_analysis import (
+    can_align,
+    can_read,
+    lap,
+    line_up,
+    read_half_luma,
+    read_planes,
+)
 
 MOTION_STEP_INDEX = 160
 _COARSE = 4
@@ -109,17 +116,39 @@ def departure(clip: AnalysedClip, reference: Reference | None) -> tuple[Tensor, 
 
 def _half_luma(frames_BTCHW: Tensor) -> Tensor:
     """Luma of 8 frames at half size, ``(B, 8, h, w)``."""
-    return torch.stack([halved(luma_of(frame)[:, 0]) for frame in _whole_frames(frames_BTCHW)], 1)
+    height, width = _whole_size(frames_BTCHW)
+    half = torch.empty(
+        len(frames_BTCHW), CLIP_FRAMES, height // 2, width // 2, device=frames_BTCHW.device
+    )
+    if can_read(frames_BTCHW):
+        for frames, halves in zip(frames_BTCHW, half, strict=True):
+            for number in range(CLIP_FRAMES):
+                read_half_luma(frames[min(number, len(frames) - 1)], halves[number])
+        return half
+    for number, frame in enumerate(_whole_frames(frames_BTCHW)):
+        half[:, number] = halved(luma_of(frame)[:, 0])
+    return half
 
 
 def _planes(frames_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Planes ``(B, 8, ...)`` of whole cells."""
-    height, width = (side + -side % GRID_CELL for side in frames_BTCHW.shape[-2:])
+    height, width = _whole_size(frames_BTCHW)
     luma = torch.empty(len(frames_BTCHW), CLIP_FRAMES, 1, height, width, device=frames_BTCHW.device)
     chroma = luma.new_empty(len(luma), CLIP_FRAMES, 2, height // 2, width // 2)
+    if can_read(frames_BTCHW):
+        for frames, *planes in zip(frames_BTCHW, luma, chroma, strict=True):
+            for number in range(CLIP_FRAMES):
+                read_planes(frames[min(number, len(frames) - 1)], *(p[number] for p in planes))
+        return luma, chroma
     for number, frame in enumerate(_whole_frames(frames_BTCHW)):
         luma[:, number], chroma[:, number] = planes_of(frame)
     return luma, chroma
+
+
+def _whole_size(frames: Tensor) -> tuple[int, int]:
+    """Height and width of whole cells."""
+    height, width = (side + -side % GRID_CELL for side in frames.shape[-2:])
+    return height, width
 
 
 def _whole_frames(frames_BTCHW: Tensor) -> Iterator[Tensor]:

@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from ctypes import POINTER, Structure, c_float, c_int
+from ctypes import Structure, c_float, c_int
 
 import torch
 from torch import Tensor
 
 from hypernet.decoders.lapped import rotation
+from hypernet.decoders.spectrum import colour_matrix
 from hypernet.native import library
-
-_Floats = POINTER(c_float)
+from hypernet.native.pointers import BytePointer, FloatPointer, floats, octets
 
 
 class _Alignment(Structure):
     _fields_ = (
-        ("pictures", _Floats),
+        ("pictures", FloatPointer),
         ("moments", c_int),
         ("height", c_int),
         ("width", c_int),
-        ("target", _Floats),
-        ("basis", _Floats),
+        ("target", FloatPointer),
+        ("basis", FloatPointer),
         ("fields", c_int),
         ("cell", c_int),
         ("rows", c_int),
         ("columns", c_int),
         ("softness", c_float),
+    )
+
+
+class _Picture(Structure):
+    _fields_ = (
+        ("rgb", BytePointer),
+        ("height", c_int),
+        ("width", c_int),
+        ("rows", c_int),
+        ("columns", c_int),
+        ("colours", FloatPointer),
+        ("luma", FloatPointer),
+        ("chroma", FloatPointer),
+        ("half_luma", FloatPointer),
     )
 
 
@@ -59,12 +73,12 @@ class NativeAlignment:
     def slopes(self, motion_BChw: Tensor) -> Tensor:
         """Of the sum of smooth L1 errors, for each value of the motion in pixels."""
         slopes = torch.empty_like(motion_BChw, memory_format=torch.contiguous_format)
-        return self._filled(slopes, _library().nrv_alignment_slope, motion_BChw)
+        return self._filled(slopes, library.built().nrv_alignment_slope, motion_BChw)
 
     def errors(self, motion_BChw: Tensor) -> Tensor:
         """Mean absolute error of each square, ``(B, 1, h, w)``."""
         errors = motion_BChw.new_empty(len(motion_BChw), 1, *motion_BChw.shape[2:])
-        return self._filled(errors, _library().nrv_alignment_errors, motion_BChw)
+        return self._filled(errors, library.built().nrv_alignment_errors, motion_BChw)
 
     def products(self, motion_B2hw: Tensor) -> Tensor:
         """Sums of products for one Gauss-Newton step of each square, ``(B, 5, h, w)``.
@@ -72,24 +86,24 @@ class NativeAlignment:
         Of slopes by x and y: xx, xy, yy; of slopes and errors: x, y. The basis has one row.
         """
         sums = motion_B2hw.new_empty(len(motion_B2hw), 5, *motion_B2hw.shape[2:])
-        return self._filled(sums, _library().nrv_least_squares, motion_B2hw)
+        return self._filled(sums, library.built().nrv_least_squares, motion_B2hw)
 
     def _filled(self, out: Tensor, kernel: Callable[..., int], motion_BChw: Tensor) -> Tensor:
         for number, motion in enumerate(motion_BChw.contiguous()):
             alignment = self._alignment(number, motion.shape[-2:])
-            if kernel(ctypes.byref(alignment), _floats(motion), _floats(out[number])):
+            if kernel(ctypes.byref(alignment), floats(motion), floats(out[number])):
                 raise MemoryError("no memory to seek motion")
         return out
 
     def _alignment(self, number: int, squares: torch.Size) -> _Alignment:
         _, moments, height, width = self._pictures.shape
         return _Alignment(
-            pictures=_floats(self._pictures[number]),
+            pictures=floats(self._pictures[number]),
             moments=moments,
             height=height,
             width=width,
-            target=None if self._target is None else _floats(self._target[number]),
-            basis=_floats(self._basis),
+            target=None if self._target is None else floats(self._target[number]),
+            basis=floats(self._basis),
             fields=len(self._basis),
             cell=self._cell,
             rows=squares[0],
@@ -111,8 +125,8 @@ def line_up(planes_CHW: Tensor, field_2hw: Tensor) -> None:
     cell = height // rows
     if (rows * cell, columns * cell) != (height, width):
         raise ValueError(f"a field of {rows}x{columns} for pictures of {height}x{width}")
-    planes, field = _floats(planes_CHW), _floats(field_2hw)
-    if _library().nrv_line_up(planes, count, height, width, field, rows, columns, cell):
+    planes, field = floats(planes_CHW), floats(field_2hw)
+    if library.built().nrv_line_up(planes, count, height, width, field, rows, columns, cell):
         raise MemoryError("no memory to line pictures up")
 
 
@@ -123,23 +137,43 @@ def lap(planes: Tensor, cell: int) -> None:
     height, width = planes.shape[-2:]
     count = planes.numel() // (height * width)
     turned = rotation(cell).T.contiguous()
-    _library().nrv_lap(_floats(planes), count, height, width, cell, _floats(turned))
+    library.built().nrv_lap(floats(planes), count, height, width, cell, floats(turned))
+
+
+def read_planes(frame_CHW: Tensor, luma_1HW: Tensor, chroma_2hw: Tensor) -> None:
+    """``planes_of`` an 8-bit frame; the border repeats in planes that are larger."""
+    _, rows, columns = luma_1HW.shape
+    _read(frame_CHW, rows, columns, luma=floats(luma_1HW), chroma=floats(chroma_2hw))
+
+
+def read_half_luma(frame_CHW: Tensor, half_hw: Tensor) -> None:
+    """Luma of an 8-bit frame at half size; the border repeats if that is larger."""
+    rows, columns = half_hw.shape
+    _read(frame_CHW, 2 * rows, 2 * columns, half_luma=floats(half_hw))
+
+
+def _read(frame_CHW: Tensor, rows: int, columns: int, **planes: object) -> None:
+    frame_HWC, colours = frame_CHW.permute(1, 2, 0).contiguous(), colour_matrix().contiguous()
+    picture = _Picture(
+        rgb=octets(frame_HWC),
+        height=frame_HWC.shape[0],
+        width=frame_HWC.shape[1],
+        rows=rows,
+        columns=columns,
+        colours=floats(colours),
+        **planes,
+    )
+    if library.built().nrv_planes(ctypes.byref(picture)):
+        raise MemoryError("no memory to read a frame")
+
+
+def can_read(frames: Tensor) -> bool:
+    """Whether there is a kernel for these frames."""
+    fits = frames.device.type == "cpu" and frames.dtype == torch.uint8
+    return fits and library.kernels() is not None
 
 
 def can_align(pictures_BTHW: Tensor) -> bool:
     """Whether the kernel is there, and made for this."""
     fits = pictures_BTHW.device.type == "cpu" and pictures_BTHW.dtype == torch.float32
     return fits and min(pictures_BTHW.shape[-2:]) >= 2 and library.kernels() is not None
-
-
-def _floats(tensor: Tensor) -> ctypes._Pointer[c_float]:
-    if tensor.dtype != torch.float32 or not tensor.is_contiguous():
-        raise ValueError(f"a kernel cannot read {tensor.dtype} of strides {tensor.stride()}")
-    return ctypes.cast(tensor.data_ptr(), _Floats)
-
-
-def _library() -> ctypes.CDLL:
-    built = library.kernels()
-    if built is None:
-        raise ValueError("the kernels were not built")
-    return built

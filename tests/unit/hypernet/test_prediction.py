@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from hypernet import prediction
 from hypernet.codec import EncodeProgress, encode_file
 from hypernet.decoders.decode_file import SHIPPED, find_decode_file
 from hypernet.decoding import open_stream
@@ -16,6 +17,7 @@ from hypernet.evaluation.metrics import compare_videos
 from hypernet.plan import EncodeSettings
 from hypernet.prediction import loaded_predictor
 from hypernet.predictor.files import find_predictor, installed_predictors
+from hypernet.predictor.tile_predictor import TilePredictor
 from hypernet.presets import DEFAULT_MODEL
 from hypernet.segment_encoding import prepared
 from tests.clips import make_clip
@@ -121,6 +123,33 @@ def test_a_missing_decode_file_is_named_with_what_to_do(
 def test_a_predictor_that_is_not_installed_is_refused() -> None:
     with pytest.raises(InvalidSettings, match="tubelet-none is not installed"):
         find_predictor("tubelet-none")
+
+
+def calls_of(monkeypatch: pytest.MonkeyPatch, kind: type, name: str) -> list[Any]:
+    """Arguments of each call of a method from now on."""
+    calls: list[Any] = []
+    method = getattr(kind, name)
+
+    def called(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return method(*arguments)
+
+    monkeypatch.setattr(kind, name, called)
+    return calls
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_clips_are_analysed_once_for_all_trials_if_they_are_small(
+    *, kept: bool, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysed = calls_of(monkeypatch, TilePredictor, "analyse")
+    trials = calls_of(monkeypatch, prediction._SegmentWork, "encode")
+    if not kept:
+        monkeypatch.setattr(prediction, "KEPT_PIXELS", 0)
+    settings = fast(preset="nerv-enc", quality=None, target_psnr_db=50.0)
+    encode_file(source, tmp_path / "out.nrv", settings)
+    assert len(trials) > 1
+    assert len(analysed) == 4 * (1 if kept else len(trials))
 
 
 def test_what_predicts_is_loaded_by_the_end_of_the_block() -> None:

@@ -85,3 +85,13 @@ def test_cells_overlap_as_torch_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = analysis._lapped(luma.clone(), chroma.clone())
     monkeypatch.setattr(analysis, "can_align", lambda _: False)
     torch.testing.assert_close(found, analysis._lapped(luma, chroma))
+
+
+@pytest.mark.skipif(library.kernels() is None, reason="no C compiler")
+@pytest.mark.parametrize("given", [3, 8])
+def test_frames_are_read_as_torch_reads_them(given: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = torch.randint(256, (2, given, 35, 50, 3), dtype=torch.uint8).permute(0, 1, 4, 2, 3)
+    found = analysis._half_luma(frames), *analysis._planes(frames)
+    monkeypatch.setattr(analysis, "can_read", lambda _: False)
+    expected = analysis._half_luma(frames), *analysis._planes(frames)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
