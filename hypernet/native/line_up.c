@@ -83,7 +83,7 @@ static void line_up(float *picture, const field *motion, const copy *c) {
  */
 int nrv_line_up(float *pictures, int count, int height, int width, const float *squares, int rows,
                 int columns, int cell) {
-    copy c = {height, width, (size_t)width + 2 * MARGIN};
+    copy c = {.height = height, .width = width, .stride = (size_t)width + 2 * MARGIN};
     size_t padded = c.stride * (height + 2 * MARGIN);
     float *memory = malloc(sizeof(float) * (padded + 4 * width + columns) + sizeof(int) * width);
     if (!memory) return 1;

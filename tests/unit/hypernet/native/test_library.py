@@ -35,8 +35,8 @@ def test_who_calls_absent_kernels_is_told() -> None:
 
 
 def test_only_plain_tensors_become_pointers() -> None:
-    assert floats(torch.tensor([1.5, 2.5]))[1] == 2.5
-    assert octets(torch.tensor([3, 4], dtype=torch.uint8))[1] == 4
+    values, levels = torch.tensor([1.5, 2.5]), torch.tensor([3, 4], dtype=torch.uint8)
+    assert (floats(values)[1], octets(levels)[1]) == (2.5, 4)
     for tensor in (torch.zeros(2, 3).T, torch.zeros(2, dtype=torch.float64)):
         with pytest.raises(ValueError, match="cannot read"):
             floats(tensor)
