@@ -1,6 +1,7 @@
 /* Pictures moved along a smooth field that is given for coarser pictures; bicubic. */
 #include <stdlib.h>
 
+#include "cubic.h"
 #include "field.h"
 #include "kernels.h"
 
@@ -28,13 +29,6 @@ INLINE void copy_with_margin(const float *picture, const copy *c) {
     }
 }
 
-/* Shares of four neighbours in cubic interpolation, as torch's grid_sample has them. */
-INLINE v4 cubic_shares(float t) {
-    const v4 third = {-0.75f, 1.25f, -1.25f, 0.75f}, second = {1.5f, -2.25f, 1.5f, -0.75f};
-    const v4 first = {-0.75f, 0.0f, 0.75f, 0.0f}, still = {0.0f, 1.0f, 0.0f, 0.0f};
-    return ((third * t + second) * t + first) * t + still;
-}
-
 /* Where each pixel of a row is read, from the corner of its four by four neighbours. */
 INLINE void find_corners(const float *restrict by_x, const float *restrict by_y, int row, int width,
                          int height, int stride, float *restrict across, float *restrict down,
@@ -56,16 +50,7 @@ INLINE void cubic_row(const copy *c, int row, float *restrict out) {
     find_corners(c->moved, c->moved + c->width, row, c->width, c->height, stride, c->across,
                  c->down, c->corners);
     for (int x = 0; x < c->width; x++) {
-        v4 sum = {0}, down = cubic_shares(c->down[x]);
-        const float *corner = c->pixels + c->corners[x];
-        UNROLL
-        for (int tap = 0; tap < 4; tap++) {
-            v4 pixels;
-            memcpy(&pixels, corner + tap * stride, sizeof pixels);
-            sum += down[tap] * pixels;
-        }
-        sum *= cubic_shares(c->across[x]);
-        out[x] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        out[x] = cubic_pixel(c->pixels + c->corners[x], stride, c->across[x], c->down[x]);
     }
 }
 

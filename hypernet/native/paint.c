@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 
+#include "cubic.h"
 #include "field.h"
 #include "kernels.h"
 #include "lapped.h"
@@ -244,43 +245,22 @@ INLINE void split_colours(const nrv_departure *d, const plane planes[3], float *
     for (int colour = 0; colour < 3; colour++) repeat_border(planes + colour);
 }
 
-/* Shares of four neighbours in cubic interpolation, as torch's grid_sample has them. */
-INLINE void cubic_shares(float t, float *out, int stride) {
-    const float a = -0.75f;
-    float u = 1.0f - t, far = t + 1.0f, end = 2.0f - t;
-    out[0] = ((a * far - 5.0f * a) * far + 8.0f * a) * far - 4.0f * a;
-    out[stride] = ((a + 2.0f) * t - (a + 3.0f)) * t * t + 1.0f;
-    out[2 * stride] = ((a + 2.0f) * u - (a + 3.0f)) * u * u + 1.0f;
-    out[3 * stride] = ((a * end - 5.0f * a) * end + 8.0f * a) * end - 4.0f * a;
-}
-
 /* Some pixels of a row, read where the motion points: bicubic. */
 INLINE void cubic_pixels(const plane *p, int y, int start, const float *restrict moved,
                          float *restrict out) {
     enum { COUNT = HALF_CELL };
-    float across[4 * COUNT], down[4 * COUNT];
+    float across[COUNT], down[COUNT];
     int corners[COUNT];
     for (int i = 0; i < COUNT; i++) {
         /* Farther away there is nothing but the border. */
         float at_x = limited((float)(start + i + 1) + moved[start + i], (float)p->width + 0.999f);
         float at_y = limited((float)(y + 1) + moved[p->width + start + i], (float)p->height + 0.999f);
         int right = (int)at_x, below = (int)at_y;
-        cubic_shares(at_x - (float)right, across + i, COUNT);
-        cubic_shares(at_y - (float)below, down + i, COUNT);
+        across[i] = at_x - (float)right, down[i] = at_y - (float)below;
         corners[i] = below * (int)p->stride + right;
     }
-    for (int i = 0; i < COUNT; i++) {
-        v4 sum = {0}, share = {across[i], across[COUNT + i], across[2 * COUNT + i],
-                               across[3 * COUNT + i]};
-        UNROLL
-        for (int tap = 0; tap < 4; tap++) {
-            v4 row;
-            memcpy(&row, p->pixels + corners[i] + tap * p->stride, sizeof row);
-            sum += down[tap * COUNT + i] * row;
-        }
-        sum *= share;
-        out[i] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-    }
+    for (int i = 0; i < COUNT; i++)
+        out[i] = cubic_pixel(p->pixels + corners[i], p->stride, across[i], down[i]);
 }
 
 INLINE int is_still(const float *moved, int width, int start, int count) {
