@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hypernet.decoders.coding_order import Step, all_keys, chain
@@ -49,7 +51,11 @@ ARMS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictorRow:
-    """One clip coded one way; borders compare the error's steps there with those inside."""
+    """One clip coded one way.
+
+    Borders compare the error's steps there with those inside. Sources that were coded before have
+    borders of their own, which a smooth picture lacks: ``source_border_ratio`` is that of a source.
+    """
 
     clip: str
     arm: str
@@ -59,6 +65,7 @@ class PredictorRow:
     bits_per_pixel: float
     tile_border_ratio: float
     cell_border_ratio: float
+    source_border_ratio: float
     predictor: str
     commit: str
     cpu: str
@@ -105,6 +112,7 @@ def run_predictor(
     rows: list[PredictorRow] = []
     columns = [field.name for field in dataclasses.fields(PredictorRow)]
     for path in find_clips(suite, clips):
+        source = border_ratio(_grey(read_rgb(path, max_frames)), TILE)
         for name in arms:
             for quality in qualities:
                 score = score_video(
@@ -115,7 +123,9 @@ def run_predictor(
                     order=ARMS[name].order,
                     mean_weights={part: means[part] for part in ARMS[name].averaged},
                 )
-                rows.append(_row(score, path.name, name, quality, file.sha256))
+                rows.append(
+                    _row(score, path.name, name, quality, source=source, predictor=file.sha256)
+                )
                 write_tsv(table, columns, [dataclasses.astuple(row) for row in rows])
                 on_row(rows[-1])
     return rows
@@ -154,7 +164,9 @@ def border_ratio(error_THW: Tensor, period: int) -> float:
     return float(border.mean() / interior.mean())
 
 
-def _row(score: ClipScore, clip: str, arm: str, quality: int, predictor: str) -> PredictorRow:
+def _row(
+    score: ClipScore, clip: str, arm: str, quality: int, *, source: float, predictor: str
+) -> PredictorRow:
     return PredictorRow(
         clip=clip,
         arm=arm,
@@ -164,12 +176,17 @@ def _row(score: ClipScore, clip: str, arm: str, quality: int, predictor: str) ->
         bits_per_pixel=round(score.bits_per_pixel, 6),
         tile_border_ratio=round(border_ratio(score.error_THW, TILE), 4),
         cell_border_ratio=round(border_ratio(score.error_THW, GRID_CELL), 4),
+        source_border_ratio=round(source, 4),
         predictor=predictor[:16],
         commit=provenance.commit(),
         cpu=provenance.processor(),
         threads=torch.get_num_threads(),
         load_average=provenance.load_average(),
     )
+
+
+def _grey(frames_THWC: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(frames_THWC).float().mean(3)
 
 
 def _averages(arms: Sequence[str]) -> bool:

@@ -37,6 +37,7 @@ def test_references_and_motion_are_worth_something(tmp_path: Path) -> None:
         max_frames=24,
     )
     assert len(rows) == 12
+    assert len({row.source_border_ratio for row in rows}) == 1
     assert (tmp_path / "predictor.tsv").read_text().count("\n") >= 13
     compared = compare_arms(rows)
     assert max(map(abs, compared["standard"])) < 1e-9
