@@ -11,7 +11,7 @@ from hypernet.bitstream.steps import nearest_step_index
 from hypernet.decoders.hyponet_layers import TileRenderer
 from hypernet.predictor.factor_predictor import FactorPredictor
 
-MIDDLE_SHARE = 0.45
+MIDDLE_SHARE = 0.9
 """Step over usual size of a factor at the middle quality, for the layer with the most factors."""
 PROBE_SHARE = 0.1
 """Size of the error that is tried, relative to the factors."""

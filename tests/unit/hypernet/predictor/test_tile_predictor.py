@@ -104,7 +104,7 @@ def test_a_predictor_file_that_lacks_tensors(tmp_path: Path) -> None:
         "format": "hyponet-predictor-1",
         "tokens": json.dumps(SMALL.tokens),
         "patch": "8",
-        "transformer": json.dumps({"width": 64, "depth": 1, "heads": 2, "mlp_ratio": 1.0}),
+        "transformer": json.dumps({"width": 64, "depth": 2, "heads": 2, "mlp_ratio": 1.0}),
         "middle_steps": json.dumps({0: 1, 1: 1, 2: 1}),
         "decode_file": load_decode_file(decode_path).sha256,
     }
