@@ -58,7 +58,7 @@ def test_symbols_survive_the_coding(predictor: TilePredictor) -> None:
 def test_higher_quality_has_finer_steps(predictor: TilePredictor) -> None:
     clip = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     low, high = predictor.predict(clip, 1), predictor.predict(clip, 100)
-    assert low.step_indices["layer1.factors"] - high.step_indices["layer1.factors"] == 32
+    assert low.step_indices["layer1.factors"] - high.step_indices["layer1.factors"] == 48
     assert np.abs(high.symbols["layer1.factors"]).sum() > 0
     sizes = [np.abs(each.symbols["layer1.factors"]).sum() for each in (low, high)]
     assert sizes[1] > 4 * sizes[0]
