@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FamilyRow:
-    """One clip at one quality; ``floor_psnr_db`` is that of its mean frame."""
+    """One clip at one quality; ``floor_psnr_db`` is that of the whole clip's mean frame."""
 
     arm: str
     learning_rate: float | None
@@ -224,7 +226,7 @@ def _measured(arm: Arm, wanted: Sequence[tuple[Path, int]], max_frames: int) -> 
             frames=len(score.error_THW),
             psnr_db=round(score.psnr_db, 4),
             bits_per_pixel=round(score.bits_per_pixel, 6),
-            floor_psnr_db=round(mean_frame_psnr_db(path, max_frames), 4),
+            floor_psnr_db=round(mean_frame_psnr_db(path), 4),
             commit=provenance.commit(),
             cpu=provenance.processor(),
             threads=torch.get_num_threads(),
@@ -241,9 +243,10 @@ def _trained(arm: Arm) -> ClipPredictor:
     return load_clip_predictor(files.predictor, files.decode_file)
 
 
-def mean_frame_psnr_db(path: Path, max_frames: int) -> float:
-    """Of one picture for the whole clip, the mean of its frames."""
-    frames = read_rgb(path, max_frames)
+@cache
+def mean_frame_psnr_db(path: Path) -> float:
+    """Of one picture for the whole clip, the mean of its frames; few frames have a higher one."""
+    frames = read_rgb(path, sys.maxsize)
     mean = frames.mean(axis=0, dtype="float64").round().astype("uint8")
     psnr = PsnrAccumulator()
     for frame in frames:

@@ -4,8 +4,8 @@ After Trans-INR, NeRV-Enc (arXiv 2409.19429) and TeCoNeRV (arXiv 2602.16711): on
 of every frame, together with learned weight tokens, go through transformer blocks; a head for each
 layer turns its weight tokens into factors. Token counts and widths are free for each layer.
 
-Published models see millions of tubelets, ours some ten thousand, so training starts where tokens
-of the same place already look at each other (mimetic initialisation, arXiv 2305.09828).
+Published models see millions of tubelets, ours some ten thousand, so training starts from a known
+transform, see ``initial_transformer``; weights here are random.
 """
 
 from __future__ import annotations
@@ -17,19 +17,10 @@ from torch import Tensor, nn
 
 from hypernet.decoders.hyponet import HyponetConfig, base_shapes
 from hypernet.decoders.spectrum import CLIP_FRAMES
-from hypernet.predictor.initial_hyponet import (
-    PATTERN_SIZE,
-    coloured,
-    initial_hyponet,
-    lowest_patterns,
-)
+from hypernet.predictor.initial_hyponet import initial_hyponet
 from hypernet.predictor.transformer import TransformerConfig, transformer_block
 
-PLACE_SHARE = 4
-"""One in so many channels tells places apart when training starts; the others hold content."""
-SELECTIVITY = 8.0
-"""Attention logit of tokens of one place then."""
-PASSED_ON, MLP_GAIN, HEAD_STD = 0.7, 0.3, 0.01
+TOKEN_STD, HEAD_STD = 0.5, 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,9 +69,9 @@ class FactorPredictor(nn.Module):
         self.config = config
         width = config.transformer.width
         self.embedding = nn.Linear(3 * config.patch**2, width)
-        self.places = nn.Parameter(_in_place_channels(config.patches, width))
-        self.moments = nn.Parameter(0.2 * _in_place_channels(CLIP_FRAMES, width))
-        self.weight_tokens = nn.Parameter(self._initial_tokens())
+        self.places = nn.Parameter(TOKEN_STD * torch.randn(config.patches, width))
+        self.moments = nn.Parameter(TOKEN_STD * torch.randn(CLIP_FRAMES, width))
+        self.weight_tokens = nn.Parameter(TOKEN_STD * torch.randn(sum(config.tokens), width))
         self.blocks = nn.ModuleList(
             transformer_block(config.transformer) for _ in range(config.transformer.depth)
         )
@@ -99,7 +90,8 @@ class FactorPredictor(nn.Module):
         self.kernels = nn.ParameterDict(
             {name.replace(".", "_"): nn.Parameter(value) for name, value in base.items()}
         )
-        self._initialise()
+        for head in self.heads.values():
+            nn.init.normal_(head.get_submodule("1").get_parameter("weight"), std=HEAD_STD)
 
     def base(self) -> dict[str, Tensor]:
         """Shipped kernels under the decoder's names."""
@@ -112,13 +104,13 @@ class FactorPredictor(nn.Module):
         Args:
             tiles_BTCHW: 8 RGB frames of each tile, float in [0, 1].
         """
-        answers = self.answers(tiles_BTCHW)
+        answers = self._answers(tiles_BTCHW)
         return {
             int(number): self._factors(int(number), head(answers[int(number)]))
             for number, head in self.heads.items()
         }
 
-    def answers(self, tiles_BTCHW: Tensor) -> tuple[Tensor, ...]:
+    def _answers(self, tiles_BTCHW: Tensor) -> tuple[Tensor, ...]:
         """The weight tokens of each layer after the transformer, ``(B, N, width)``."""
         batch = len(tiles_BTCHW)
         data = self.embedding(_patches(tiles_BTCHW - 0.5, self.config.patch))
@@ -130,65 +122,17 @@ class FactorPredictor(nn.Module):
         asked = tokens[:, -len(self.weight_tokens) :]
         return torch.split_with_sizes(asked, self.config.tokens, dim=1)
 
-    def tokens_of(self, number: int, factors_BRF: Tensor) -> Tensor:
-        """``(B, N, values)``: a layer's factors as its tokens carry them."""
-        return torch.unflatten(factors_BRF.mT.flatten(1), 1, (self.config.tokens[number], -1))
-
     def _factors(self, number: int, values_BNK: Tensor) -> Tensor:
         """Tokens carry the factors of one input after the other, each for all rows."""
         layer = self.config.decoder.layers()[number]
         return values_BNK.flatten(1).view(-1, layer.fan_in, layer.factor_rows).mT.float()
 
-    def _initial_tokens(self) -> Tensor:
-        """Random; where there are enough, tokens of inputs that speak at a place start there."""
-        parts = []
-        for count in self.config.tokens:
-            start = _in_place_channels(count, self.config.transformer.width)
-            if each := count // self.config.patches:
-                at_places = self.places.detach().repeat_interleave(each, 0)
-                start[: len(at_places)] = 0.2 * start[: len(at_places)] + at_places
-            parts.append(start)
-        return torch.cat(parts)
-
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        """Tokens of one place look at each other; what they say of it is passed on."""
-        width, side, heads = (
-            self.config.transformer.width,
-            self.config.patch,
-            self.config.transformer.heads,
-        )
-        place = width // PLACE_SHARE
-        patterns = lowest_patterns(width - place, side)
-        gains = torch.tensor([pattern.gain for pattern in patterns]) / PATTERN_SIZE
-        self.embedding.weight.zero_()
-        self.embedding.weight[place:] = coloured(patterns, side).flatten(1) * gains[:, None]
-        self.embedding.bias.zero_()
-        for block in self.blocks:
-            query_key_value = block.get_submodule("attn.qkv").get_parameter("weight")
-            alike = (
-                torch.randn(width, place) * (SELECTIVITY / place / (width / heads) ** 0.5) ** 0.5
-            )
-            query_key_value[: 2 * width] = 0
-            query_key_value[:width, :place] = alike
-            query_key_value[width : 2 * width, :place] = alike
-            value = query_key_value[2 * width :]
-            nn.init.orthogonal_(value)
-            block.get_submodule("attn.proj").get_parameter("weight").copy_(PASSED_ON * value.T)
-            block.get_submodule("mlp.fc2").get_parameter("weight").mul_(MLP_GAIN)
-        for head in self.heads.values():
-            nn.init.normal_(head.get_submodule("1").get_parameter("weight"), std=HEAD_STD)
-
-
-def _in_place_channels(count: int, width: int) -> Tensor:
-    """Random vectors ``(count, width)`` in the channels that tell places apart."""
-    vectors = torch.zeros(count, width)
-    vectors[:, : width // PLACE_SHARE] = torch.randn(count, width // PLACE_SHARE) * 1.5
-    return vectors
-
 
 def _patches(tiles_BTCHW: Tensor, side: int) -> Tensor:
-    """``(B, T, patches, C * side * side)``, row by row."""
+    """``(B, T, patches, C * side * side)``, row by row.
+
+    Divided by the side: a step of the many weights that read a patch would move tokens too far.
+    """
     batch, times, channels, height, width = tiles_BTCHW.shape
     x = tiles_BTCHW.reshape(batch, times, channels, height // side, side, width // side, side)
-    return x.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)
+    return x.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3) / side

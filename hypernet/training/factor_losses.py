@@ -45,10 +45,13 @@ def factor_losses(
     """
     tiles = frames_B2TCHW.flatten(0, 1) if coherence_weight else frames_B2TCHW[:, 0]
     layers = model.config.decoder.layers()
-    renderer = TileRenderer(layers, model.base(), model(tiles))
+    factors = model(tiles)
     order = torch.randperm(CLIP_FRAMES, generator=noise, device=noise.device)
     chosen = order[:RENDERED_FRAMES].sort().values
-    decoded = renderer.frames(chosen.float())
+    # In the precision of decoders: training would make up for what bfloat16 does to time and maps.
+    with torch.autocast(noise.device.type, enabled=False):
+        renderer = TileRenderer(layers, model.base(), factors)
+        decoded = renderer.frames(chosen.float())
     mse = (decoded - tiles[:, chosen]).square().mean()
     incoherence = torch.zeros((), device=mse.device)
     if coherence_weight:

@@ -13,7 +13,7 @@ from hypernet.decoders.hyponet_layers import TileRenderer
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoders.tubelet_layers import render_clips
 from hypernet.predictor.factor_predictor import FactorModelConfig, FactorPredictor
-from hypernet.predictor.initial_heads import solve_heads
+from hypernet.predictor.initial_transformer import start_from_transform
 from hypernet.predictor.predictor import pack_predictor
 from hypernet.predictor.tile_predictor import pack_tile_predictor
 from hypernet.predictor.weight_predictor import ModelConfig, WeightPredictor, channels_last
@@ -146,7 +146,7 @@ class FactorMethod:
     def build(self) -> nn.Module:
         """See ``Method``."""
         model = FactorPredictor(self.model, self.config.seed)
-        solve_heads(model, torch.Generator().manual_seed(self.config.seed))
+        start_from_transform(model)
         return model
 
     def sampling(self) -> Sampling:

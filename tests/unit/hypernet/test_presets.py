@@ -46,8 +46,9 @@ def test_nirvana_decodes_in_less_than_the_middle_sizes(width: int, height: int) 
 @pytest.mark.parametrize("name", ["nerv-enc", "teconerv"])
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_published_predicted_presets_decode_cheaply(name: str, width: int, height: int) -> None:
+    # A whole frame is rendered at one size, which is three times the smallest of these.
     decoder = decoder_of(find_preset(name), width, height)
-    assert decoder.multiply_adds_per_pixel() <= 4000
+    assert decoder.multiply_adds_per_pixel() <= 5000
 
 
 def test_a_group_is_as_short_as_the_longest_segment() -> None:

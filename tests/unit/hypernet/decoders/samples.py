@@ -19,8 +19,8 @@ from hypernet.weights import ClipShape
 _TUBELET = TubeletConfig(grid_channels=70, tile_channels=3, width=5)
 HYPONET = HyponetConfig(
     whole_frame=0,
-    frequencies=2,
-    widths=(9, 4, 5, 3),
+    frequencies=4,
+    widths=(9, 4, 24, 3),
     strides_down=(2, 2, 4, 2),
     strides_right=(2, 2, 4, 2),
     kernels=(1, 1, 3, 3),

@@ -43,7 +43,7 @@ def test_neighbouring_filters_share_a_row_of_factors() -> None:
 def test_tiles_carry_weights_of_their_own() -> None:
     decoder = Hyponet(TILED, CLIP, BASE)
     weights = random_weights(decoder)
-    assert [spec.shape for spec in decoder.weight_specs()] == [(9, 4, 6), (16, 9, 6), (4, 36, 6)]
+    assert [spec.shape for spec in decoder.weight_specs()] == [(9, 8, 6), (16, 9, 6), (4, 36, 6)]
     before = decoder.render(weights, torch.zeros(1))[0]
     changed = {name: value.clone() for name, value in weights.items()}
     changed["layer1.factors"][..., 0] += 1
@@ -60,7 +60,7 @@ def test_a_whole_frame_is_one_tile_at_any_size() -> None:
     shown = large.render(weights, torch.tensor([3.0]))
     assert shown.shape == (1, 3, 96, 64)
     shrunk = torch.nn.functional.interpolate(shown, size=(32, 32), mode="area")
-    assert (shrunk - small.render(weights, torch.tensor([3.0]))).abs().mean() < 0.02
+    assert (shrunk - small.render(weights, torch.tensor([3.0]))).abs().mean() < 0.04
 
 
 def test_frames_of_a_clip_differ_in_time() -> None:

@@ -10,14 +10,14 @@ import torch
 from hypernet.decoders.decode_file import decode_file_name, load_decode_file, pack_decode_file
 from hypernet.decoders.hyponet import HyponetConfig
 from hypernet.predictor.factor_predictor import FactorModelConfig, FactorPredictor
-from hypernet.predictor.initial_heads import solve_heads
+from hypernet.predictor.initial_transformer import start_from_transform
 from hypernet.predictor.tile_predictor import pack_tile_predictor
 from hypernet.predictor.transformer import TransformerConfig
 
 HYPONET = HyponetConfig(
     whole_frame=0,
-    frequencies=2,
-    widths=(33, 3, 4, 3),
+    frequencies=4,
+    widths=(33, 3, 24, 3),
     strides_down=(4, 2, 2, 2),
     strides_right=(4, 2, 2, 2),
     kernels=(1, 1, 3, 3),
@@ -27,7 +27,7 @@ SMALL = FactorModelConfig(
     decoder=HYPONET,
     tokens=(1, 33, 2, 0),
     patch=8,
-    transformer=TransformerConfig(width=64, depth=1, heads=2, mlp_ratio=1.0),
+    transformer=TransformerConfig(width=64, depth=2, heads=2, mlp_ratio=1.0),
 )
 WHOLE = replace(SMALL, decoder=replace(HYPONET, whole_frame=1))
 MIDDLE_STEPS = {0: 150, 1: 150, 2: 150}
@@ -36,7 +36,7 @@ MIDDLE_STEPS = {0: 150, 1: 150, 2: 150}
 def small_factor_model(config: FactorModelConfig = SMALL, seed: int = 0) -> FactorPredictor:
     torch.manual_seed(seed)
     model = FactorPredictor(config, seed)
-    solve_heads(model, torch.Generator().manual_seed(seed))
+    start_from_transform(model)
     return model
 
 

@@ -58,7 +58,7 @@ def test_symbols_survive_the_coding(predictor: TilePredictor) -> None:
 def test_higher_quality_has_finer_steps(predictor: TilePredictor) -> None:
     clip = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     low, high = predictor.predict(clip, 1), predictor.predict(clip, 100)
-    assert low.step_indices["layer1.factors"] - high.step_indices["layer1.factors"] == 32
+    assert low.step_indices["layer1.factors"] - high.step_indices["layer1.factors"] == 48
     assert np.abs(high.symbols["layer1.factors"]).sum() > 0
     sizes = [np.abs(each.symbols["layer1.factors"]).sum() for each in (low, high)]
     assert sizes[1] > 4 * sizes[0]
@@ -104,7 +104,7 @@ def test_a_predictor_file_that_lacks_tensors(tmp_path: Path) -> None:
         "format": "hyponet-predictor-1",
         "tokens": json.dumps(SMALL.tokens),
         "patch": "8",
-        "transformer": json.dumps({"width": 64, "depth": 1, "heads": 2, "mlp_ratio": 1.0}),
+        "transformer": json.dumps({"width": 64, "depth": 2, "heads": 2, "mlp_ratio": 1.0}),
         "middle_steps": json.dumps({0: 1, 1: 1, 2: 1}),
         "decode_file": load_decode_file(decode_path).sha256,
     }
