@@ -83,18 +83,19 @@ def frame_fields(
 
 def planes_of(rgb_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Luma ``(B, 1, H, W)`` and colour differences ``(B, 2, H/2, W/2)``, zero for mid-grey."""
-    # A product, because a 1x1 convolution of three channels unfolds its input first.
-    colours = torch.matmul(colour_matrix().to(rgb_BCHW), (rgb_BCHW - 0.5).flatten(2))
-    colours = torch.unflatten(colours, 2, rgb_BCHW.shape[-2:])
+    colours = _colours(rgb_BCHW, colour_matrix())
     return colours[:, :1], halved(colours[:, 1:])
 
 
 def luma_of(rgb_BCHW: Tensor) -> Tensor:
     """``planes_of`` without colour: ``(B, 1, H, W)``."""
-    weights = colour_matrix()[:1].to(rgb_BCHW)
-    return torch.unflatten(
-        torch.matmul(weights, (rgb_BCHW - 0.5).flatten(2)), 2, rgb_BCHW.shape[-2:]
-    )
+    return _colours(rgb_BCHW, colour_matrix()[:1])
+
+
+def _colours(rgb_BCHW: Tensor, matrix_N3: Tensor) -> Tensor:
+    # A product, because a 1x1 convolution of three channels unfolds its input first.
+    colours = torch.matmul(matrix_N3.to(rgb_BCHW), (rgb_BCHW - 0.5).flatten(2))
+    return torch.unflatten(colours, 2, rgb_BCHW.shape[-2:])
 
 
 Planes = tuple[Tensor, Tensor]
@@ -104,10 +105,9 @@ Planes = tuple[Tensor, Tensor]
 def moved_reference(picture_BCHW: Tensor, motion_B2hw: Tensor) -> Planes:
     """Planes of a picture, read where the motion points."""
     luma, chroma = planes_of(picture_BCHW)
-    motion = motion_B2hw
     height, width = luma.shape[-2:]
-    points = moved_points(motion, height, width)
-    half_points = moved_points(motion, height // 2, width // 2, MOTION_CELL // 2)
+    points = moved_points(motion_B2hw, height, width)
+    half_points = moved_points(motion_B2hw, height // 2, width // 2, MOTION_CELL // 2)
     return sample_at(luma, points, "bicubic"), sample_at(chroma, half_points, "bicubic")
 
 

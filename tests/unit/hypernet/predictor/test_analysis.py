@@ -29,7 +29,7 @@ def test_missing_frames_repeat_the_last_and_missing_cells_the_border(given: int)
     rows = torch.arange(64).clamp(max=49)
     columns = torch.arange(80).clamp(max=69)
     whole = frames[:, [min(n, given - 1) for n in range(CLIP_FRAMES)]][..., rows, :][..., columns]
-    short, full = analyse(frames, 2, CHANNELS), analyse(whole.float() / 255, 2, CHANNELS)
+    short, full = analyse(frames, 2, CHANNELS), analyse(whole, 2, CHANNELS)
     assert torch.equal(short.motion, full.motion)
     torch.testing.assert_close(short.spectra, full.spectra, atol=1e-4, rtol=0)
 
