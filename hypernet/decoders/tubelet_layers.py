@@ -12,19 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.decoders.lapped import lapped, unlapped
+from hypernet.decoders.planes import Planes, planes_of
 from hypernet.decoders.spectrum import (
     CHROMA_CELL,
     CLIP_FRAMES,
     GRID_CELL,
     SpectrumPart,
-    colour_matrix,
     spectrum,
     used_channels,
 )
 from hypernet.decoders.warp import (
     MOTION_CELL,
     dense_field,
-    halved,
     identity,
     moved_points,
     quarter_points,
@@ -79,27 +78,6 @@ def frame_fields(
     by_time = phase * evenly + phase.square() * bent
     fields = dense_field(by_time.flatten(0, 1), height, width, cell)
     return torch.unflatten(fields, 0, by_time.shape[:2])
-
-
-def planes_of(rgb_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Luma ``(B, 1, H, W)`` and colour differences ``(B, 2, H/2, W/2)``, zero for mid-grey."""
-    colours = _colours(rgb_BCHW, colour_matrix())
-    return colours[:, :1], halved(colours[:, 1:])
-
-
-def luma_of(rgb_BCHW: Tensor) -> Tensor:
-    """``planes_of`` without colour: ``(B, 1, H, W)``."""
-    return _colours(rgb_BCHW, colour_matrix()[:1])
-
-
-def _colours(rgb_BCHW: Tensor, matrix_N3: Tensor) -> Tensor:
-    # A product, because a 1x1 convolution of three channels unfolds its input first.
-    colours = torch.matmul(matrix_N3.to(rgb_BCHW), (rgb_BCHW - 0.5).flatten(2))
-    return torch.unflatten(colours, 2, rgb_BCHW.shape[-2:])
-
-
-Planes = tuple[Tensor, Tensor]
-"""Luma ``(..., 1, H, W)`` and two colour differences ``(..., 2, H/2, W/2)``."""
 
 
 def moved_reference(picture_BCHW: Tensor, motion_B2hw: Tensor) -> Planes:

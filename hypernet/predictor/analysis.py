@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hypernet.bitstream.steps import step_size
 from hypernet.decoders.lapped import lapped
+from hypernet.decoders.planes import luma_of, planes_of
 from hypernet.decoders.spectrum import (
     CHROMA_CELL,
     CLIP_FRAMES,
@@ -23,9 +24,7 @@ from hypernet.decoders.spectrum import (
 )
 from hypernet.decoders.tubelet_layers import (
     frame_fields,
-    luma_of,
     moved_reference,
-    planes_of,
     whole_cells,
 )
 from hypernet.decoders.warp import MOTION_CELL, enlarged, halved, inverse_field, sample
