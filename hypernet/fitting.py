@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hypernet.arithmetic import bfloat16_pays
 from hypernet.bitstream.steps import nearest_step_index, step_size
 from hypernet.decoders.base import Decoder
 from hypernet.decoders.blocks import HEAD_BIAS
@@ -254,7 +255,7 @@ class _Fit:
         return scaled + (torch.round(scaled) - scaled).detach()
 
     def _render(self, weights: Mapping[str, Tensor], index_N: Tensor) -> Tensor:
-        bfloat16 = not self.settings.float32 and _bfloat16_pays(self.device)
+        bfloat16 = not self.settings.float32 and bfloat16_pays(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             laid_out = {
                 name: w.to(memory_format=torch.channels_last) if w.dim() == 4 else w
@@ -316,10 +317,3 @@ def _frame_batches(count: int, size: int, generator: torch.Generator) -> Iterato
 
 def _initial_log2_step(spec: WeightSpec) -> float:
     return math.log2(spec.init_std * INITIAL_STEP if spec.init_std > 0 else VECTOR_STEP)
-
-
-def _bfloat16_pays(device: torch.device) -> bool:
-    """Whether bfloat16 convolutions are faster than float32 here (native support)."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001

@@ -7,6 +7,8 @@ import platform
 import subprocess
 from pathlib import Path
 
+import torch
+
 UNKNOWN = "unknown"
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -28,13 +30,14 @@ def commit(package: Path = _PACKAGE) -> str:
 
 
 def processor() -> str:
-    """The processor's model name."""
+    """The processor's model name and the widest vectors that torch uses of it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def load_average() -> float | None:

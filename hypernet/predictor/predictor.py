@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from hypernet.arithmetic import bfloat16_pays
 from hypernet.decoders.coding_order import Step, coding_order
 from hypernet.decoders.decode_file import DecodeFile, load_decode_file
 from hypernet.decoders.grid_costs import GridCosts
@@ -86,8 +87,10 @@ class Predictor(ClipPredictor):
     ) -> PredictedClip:
         """See ``ClipPredictor``."""
         step_index = self._model.config.quality_step(quality, depth)
-        index = torch.tensor([step_index], device=self._device)
-        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16):
+        device = self._device
+        index = torch.tensor([step_index], device=device)
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_pays(device))
+        with torch.inference_mode(), autocast:
             weights = self._model.weights(analysed.clip, index, self._reference(near))
         with torch.inference_mode():
             grid = self._rounded(weights, step_index, near, CLIP_FRAMES / analysed.num_frames)

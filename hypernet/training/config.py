@@ -55,7 +55,7 @@ class ScheduleConfig:
         optimizer: a name that timm knows.
         clip_norm: gradients are scaled down to this norm.
         ema_decay: of the averaged weights that are evaluated and exported.
-        bf16: autocast to bfloat16.
+        bf16: autocast to bfloat16 where the device is fast at it.
         start_from: a checkpoint of another run whose averaged weights this one starts from.
     """
 

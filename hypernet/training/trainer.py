@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from hypernet.arithmetic import bfloat16_pays
 from hypernet.errors import EncodeFailed, OutputNotWritable
 from hypernet.training.checkpoint import Progress, load_average, load_checkpoint, save_checkpoint
 from hypernet.training.config import TrainingConfig, load_config
@@ -233,7 +234,8 @@ class _Loop:
         noise = torch.Generator(self._device)
         noise.manual_seed(self.config.seed * 1_000_003 + self._processes.turn(self.step))
         self._scheduler.step_update(self.step)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=config.bf16):
+        bfloat16 = config.bf16 and bfloat16_pays(self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=bfloat16):
             losses: StepLosses = self._losses_of(batch, self.step, noise)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.total)
