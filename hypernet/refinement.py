@@ -100,6 +100,7 @@ class _Clip:
         near = context.near
         self._weights = ClipWeights(
             motion=weights["motion"],
+            sway=weights["sway"],
             gate=weights["gate"],
             tiles=weights["tiles"],
             grid=weights["grid"],

@@ -93,11 +93,11 @@ class Scene:
             if not isinstance(decoder, Tubelet):
                 windows[clip] = whole
                 continue
-            motion = self.weights_of(clip, ["motion"], torch.device("cpu"))["motion"]
-            windows[clip] = window_of(decoder, motion, needs[clip])
+            moving = self.weights_of(clip, ["motion", "sway"], torch.device("cpu"))
+            windows[clip] = window_of(decoder, moving, needs[clip])
             near = self.near(clip)
             if near is not None:
-                need = reference_window_of(decoder, motion, needs[clip])
+                need = reference_window_of(decoder, moving, needs[clip])
                 needs[near[0]] = needs.get(near[0], need).united(need)
         return windows
 
@@ -132,7 +132,7 @@ class Job:
 
     def native(self) -> NativeClip:
         """The clip as C kernels render it, of a tubelet on a CPU."""
-        weights = self._some_weights(["motion", "gate", "tiles"], torch.device("cpu"))
+        weights = self._some_weights(["motion", "sway", "gate", "tiles"], torch.device("cpu"))
         step = step_size(self.scene.pending.clips[self.clip].step_indices[-1])
         symbols = self.scene.pending.symbols[self.clip]["grid"]
         corner = self.window.top // GRID_CELL, self.window.left // GRID_CELL

@@ -83,7 +83,7 @@ class LearnedCoding:
 def encode_clip(
     prior: IntegerPrior, step_index: int, symbols: Symbols, reference: Symbols | None
 ) -> bytes:
-    """Code the ``motion``, ``gate``, ``tiles`` and ``grid`` of a clip.
+    """Code the ``motion``, ``sway``, ``gate``, ``tiles`` and ``grid`` of a clip.
 
     Args:
         prior: of the decode file.
@@ -136,6 +136,7 @@ def _encoded(walk: Callable[[Coder], object]) -> bytes:
 def _give(coder: Coder, lists: ClipLists, symbols: Symbols, reference: Symbols | None) -> None:
     """To an encoder, what ``_walk`` does, with the lists of the grid at hand."""
     coder.rows(_motion_rows(symbols["motion"], is_inter=reference is not None))
+    _walk_sway(coder, symbols["sway"])
     if reference is not None:
         coder.flags(symbols["gate"].ravel())
     coder.rows(_tile_rows(symbols["tiles"], reference))
@@ -160,27 +161,41 @@ def _walk(known: _Known, coder: Coder, symbols: Symbols) -> dict[str, IntArray]:
     """Visit every symbol once, in wire order."""
     reference = known.reference
     motion = _walk_motion(coder, symbols["motion"], is_inter=reference is not None)
+    sway = _walk_sway(coder, symbols["sway"])
     gate = np.zeros(symbols["gate"].shape, np.int32)
     if reference is not None:
         gate = coder.flags(symbols["gate"].ravel()).reshape(gate.shape)
     tiles = _walk_tiles(coder, symbols["tiles"], reference)
     with torch.inference_mode():
         grid = _walk_grid(known, coder, gate, symbols["grid"])
-    return {"motion": motion, "gate": gate, "tiles": tiles, "grid": grid}
+    return {"motion": motion, "sway": sway, "gate": gate, "tiles": tiles, "grid": grid}
 
 
 def _walk_motion(coder: Coder, motion: IntArray, *, is_inter: bool) -> IntArray:
     coded = coder.rows(_motion_rows(motion, is_inter=is_inter))
     found = np.zeros_like(motion)
-    sent = len(coded)
-    found[:sent] = _checked(onto_neighbours(coded.reshape(sent, *motion.shape[1:])))
+    found[: len(coded)] = _from_rows(coded, motion.shape)
     return found
 
 
 def _motion_rows(motion: IntArray, *, is_inter: bool) -> IntArray:
+    return _to_rows(motion if is_inter else motion[:-2])
+
+
+def _walk_sway(coder: Coder, sway: IntArray) -> IntArray:
+    """One flag says whether there is any."""
+    if not coder.flags(np.array([sway.any()], np.int32))[0]:
+        return np.zeros_like(sway)
+    return _from_rows(coder.rows(_to_rows(sway)), sway.shape)
+
+
+def _to_rows(squares: IntArray) -> IntArray:
     """Each value as its difference to what its neighbours let expect."""
-    sent = len(motion) if is_inter else len(motion) - 2
-    return from_neighbours(motion[:sent]).reshape(sent, -1)
+    return from_neighbours(squares).reshape(len(squares), -1)
+
+
+def _from_rows(rows: IntArray, shape: tuple[int, ...]) -> IntArray:
+    return _checked(onto_neighbours(rows.reshape(-1, *shape[1:])))
 
 
 def _walk_tiles(coder: Coder, tiles: IntArray, reference: Symbols | None) -> IntArray:

@@ -82,17 +82,21 @@ class NativeClips:
         # Zeros take no memory where nothing is written.
         symbols = {name: np.zeros(shape, np.int32) for name, shape in shapes.items()}
         before = _contiguous(reference, {name: shapes[name] for name in ("tiles", "grid")})
-        motion, tiles = shapes["motion"], shapes["tiles"]
+        motion, sway, tiles = (shapes[name] for name in ("motion", "sway", "tiles"))
         found = _Found(
             data=data,
             words=len(data) // WORD_BYTES,
             motion_channels=motion[0],
             motion_rows=motion[1],
             motion_columns=motion[2],
+            sway_channels=sway[0],
+            sway_rows=sway[1],
+            sway_columns=sway[2],
             tile_channels=tiles[0],
             tile_values=tiles[1] * tiles[2],
             tiles_before=_integers(before.get("tiles")),
             motion=_integers(symbols["motion"]),
+            sway=_integers(symbols["sway"]),
             gate=_integers(symbols["gate"]),
             tiles=_integers(symbols["tiles"]),
             grid=_integers(symbols["grid"]),
@@ -172,10 +176,14 @@ class _Found(ctypes.Structure):
         ("motion_channels", c_int),
         ("motion_rows", c_int),
         ("motion_columns", c_int),
+        ("sway_channels", c_int),
+        ("sway_rows", c_int),
+        ("sway_columns", c_int),
         ("tile_channels", c_int),
         ("tile_values", c_int),
         ("tiles_before", POINTER(c_int32)),
         ("motion", POINTER(c_int32)),
+        ("sway", POINTER(c_int32)),
         ("gate", POINTER(c_int32)),
         ("tiles", POINTER(c_int32)),
         ("grid", POINTER(c_int32)),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypernet.crop import Crop
+from hypernet.decoders.clip_motion import motion_at, share_of_frames
 from hypernet.decoders.lapped import rotation
 from hypernet.decoders.spectrum import (
     CHROMA_CELL,
@@ -27,7 +28,7 @@ from hypernet.decoders.spectrum import (
     colour_matrix,
     spectrum,
 )
-from hypernet.decoders.tubelet_layers import KERNEL_SCALE, clip_phase, share_of_frames
+from hypernet.decoders.tubelet_layers import KERNEL_SCALE
 from hypernet.decoders.warp import bounded
 from hypernet.native import library
 from hypernet.native.pointers import BytePointer, FloatPointer, floats, octets
@@ -166,8 +167,8 @@ class NativeClip:
     Args:
         base: the shipped kernels, as named by ``tubelet.base_shapes``.
         grid: of the clip.
-        weights: its ``motion``, ``gate`` and ``tiles``, on the CPU, and ``reference`` of one that
-            departs from another: ``(3, height, width)``, RGB.
+        weights: its ``motion``, ``sway``, ``gate`` and ``tiles``, on the CPU, and ``reference`` of
+            one that departs from another: ``(3, height, width)``, RGB.
         size: height and width of a frame in pixels.
         times: those that will be asked for; by default all.
     """
@@ -183,8 +184,7 @@ class NativeClip:
         self._size = size
         self._times = [float(t) for t in (range(CLIP_FRAMES) if times is None else times)]
         self._luma, self._chroma = _painted(base, grid, weights, self._times)
-        # Bounded, as damaged weights may hold anything.
-        self._evenly, self._bent = torch.split(bounded(weights["motion"][:4]), 2)
+        self._motion, self._sway = weights["motion"][None, :4], weights["sway"][None]
         self._restore_in = _first_layer(base)
         self._restore_out = {planar: _last_layer(base, planar=planar) for planar in (False, True)}
         self._gains = _coarse_gains(base, weights["tiles"])
@@ -226,8 +226,7 @@ class NativeClip:
 
     def _restore(self, time: float, target: _Target) -> None:
         luma, chroma = self._planes_at(time)
-        phase = float(clip_phase(torch.tensor(time)))
-        motion = torch.add(self._evenly * phase, self._bent, alpha=phase**2)
+        motion = motion_at(self._motion, self._sway, torch.tensor([time]))[0, 0].contiguous()
         kernel_in, bias_in = self._restore_in
         kernel_out, bias_out = self._restore_out[bool(target.planar)]
         frame = _Frame(

@@ -4,9 +4,9 @@ After NeRV-Enc (arXiv 2409.19429) and TeCoNeRV (arXiv 2602.16711): what is predi
 shipped make one small network per clip. The first layer is a transposed convolution whose kernels
 are shipped and whose input, the ``grid``, is sent; it paints the departure from a picture: mid-grey
 for a key clip, else the nearest frame of another clip, moved. Its cells overlap (``lapped``). The
-second layer moves the result along ``motion``. The last two restore it, with gains that each
-64-pixel tile carries (``tiles``). Motion and gains are interpolated between their centres and the
-restoring layers run over the whole frame, so no tile border can show.
+second layer moves the result along ``motion`` and ``sway``. The last two restore it, with gains
+that each 64-pixel tile carries (``tiles``). Motion and gains are interpolated between their centres
+and the restoring layers run over the whole frame, so no tile border can show.
 
 Training starts from cosine patterns, which invert the transform that the predictor starts from.
 """
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from hypernet.decoders.base import Decoder
+from hypernet.decoders.clip_motion import SWAYS, sway_size
 from hypernet.decoders.lapped import multiply_adds
 from hypernet.decoders.native_tubelet import NativeClip, SparseGrid, can_render
 from hypernet.decoders.spectrum import (
@@ -111,7 +112,7 @@ class Tubelet:
     """
 
     name: ClassVar[str] = "tubelet"
-    wire_id: ClassVar[int] = 5
+    wire_id: ClassVar[int] = 7
     departs_from_reference: ClassVar[bool] = True
 
     def __init__(
@@ -128,12 +129,13 @@ class Tubelet:
         return Tubelet(self.config, clip, self._base)
 
     def weight_specs(self) -> tuple[WeightSpec, ...]:
-        """Motion, gate, tile vectors, grid."""
+        """Motion, sway, gate, tile vectors, grid."""
         height, width = self.clip.height, self.clip.width
         rows, columns = grid_size(height, width)
         config = self.config
         return (
             WeightSpec(name="motion", shape=(6, *field_size(height, width)), init_std=1.0),
+            WeightSpec(name="sway", shape=(2 * SWAYS, *sway_size(height, width)), init_std=0.1),
             WeightSpec(name="gate", shape=(1, rows, columns), init_std=0.0),
             WeightSpec(
                 name="tiles", shape=(config.tile_channels, *tile_size(height, width)), init_std=0.1
@@ -202,6 +204,7 @@ class Tubelet:
         reference = weights_B.get("reference")
         weights = ClipWeights(
             motion=weights_B["motion"],
+            sway=weights_B["sway"],
             gate=weights_B["gate"],
             tiles=weights_B["tiles"],
             grid=weights_B["grid"],
@@ -236,11 +239,12 @@ class Tubelet:
         return (per_clip / self.clip.frames + cells * restored) / (height * width)
 
     def _field_multiply_adds(self) -> int:
-        """Of the fields that move luma and colour, evenly and bent."""
+        """Of the fields that move luma and colour in all frames of a clip."""
         rows, columns = field_size(self.clip.height, self.clip.width)
         height, width = (n * GRID_CELL for n in grid_size(self.clip.height, self.clip.width))
         return sum(
-            4 * h * columns * (rows + w) for h, w in ((height, width), (height // 2, width // 2))
+            2 * CLIP_FRAMES * h * columns * (rows + w)
+            for h, w in ((height, width), (height // 2, width // 2))
         )
 
     def _lap_multiply_adds(self) -> int:

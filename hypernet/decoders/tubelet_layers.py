@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypernet.decoders.clip_motion import motion_at, share_of_frames
 from hypernet.decoders.lapped import lapped, unlapped
 from hypernet.decoders.planes import Planes, planes_of
 from hypernet.decoders.spectrum import (
@@ -23,7 +24,6 @@ from hypernet.decoders.spectrum import (
 )
 from hypernet.decoders.warp import (
     MOTION_CELL,
-    dense_field,
     identity,
     moved_points,
     quarter_points,
@@ -46,8 +46,9 @@ class ClipWeights:
 
     Attributes:
         motion: ``(B, 6, h, w)`` per 32-pixel square, x and y in pixels: what moves evenly and what
-            bends, both of the last frame against the middle of the clip (see ``frame_fields``),
-            then the displacement of the reference picture.
+            bends, both of the last frame against the middle of the clip (see ``motion_at``), then
+            the displacement of the reference picture.
+        sway: ``(B, 2 * SWAYS, ...)`` per 128-pixel square, in pixels.
         gate: ``(B, 1, rows, cols)`` per cell: 0 departs from the reference, 1 from mid-grey.
         tiles: ``(B, tile_channels, h, w)``.
         grid: ``(B, grid_channels, rows, cols)``.
@@ -55,29 +56,11 @@ class ClipWeights:
     """
 
     motion: Tensor
+    sway: Tensor
     gate: Tensor
     tiles: Tensor
     grid: Tensor
     reference: Tensor | None = None
-
-
-def clip_phase(times_N: Tensor) -> Tensor:
-    """Times as -1 at the first frame of a clip to 1 at the last."""
-    return 2 * times_N / (CLIP_FRAMES - 1) - 1
-
-
-def frame_fields(
-    motion_B4hw: Tensor, times_N: Tensor, height: int, width: int, cell: int = MOTION_CELL
-) -> Tensor:
-    """How far each frame has moved since the middle of the clip: ``(B, N, 2, height, width)``.
-
-    A smaller ``cell`` gives the fields of smaller pictures, as in ``dense_field``.
-    """
-    evenly, bent = motion_B4hw[:, None, :2], motion_B4hw[:, None, 2:]
-    phase = clip_phase(times_N).view(-1, 1, 1, 1)
-    by_time = phase * evenly + phase.square() * bent
-    fields = dense_field(by_time.flatten(0, 1), height, width, cell)
-    return torch.unflatten(fields, 0, by_time.shape[:2])
 
 
 def moved_reference(picture_BCHW: Tensor, motion_B2hw: Tensor) -> Planes:
@@ -239,7 +222,7 @@ class ClipRenderer:
     ) -> None:
         self._base, self._dtype = base, dtype
         self._planes = painted_planes(base, weights) if planes is None else planes
-        self._motion = _Motion(weights.motion[:, :4], *_picture_size(weights.grid))
+        self._motion = _Motion(weights, *_picture_size(weights.grid))
         self._gain, self._shift = _gains(base, weights.tiles, *_picture_size(weights.grid))
 
     def frames(self, times_BN: Tensor) -> Tensor:
@@ -282,50 +265,33 @@ def _at(planes_BTCHW: Tensor, times_BN: Tensor) -> Tensor:
     return torch.unflatten(mixed, 2, planes_BTCHW.shape[2:])
 
 
-def share_of_frames(times: Tensor) -> Tensor:
-    """What each of the 8 frames contributes at a time: linear between neighbours."""
-    knots = torch.arange(CLIP_FRAMES, device=times.device)
-    return (1 - (times[..., None] - knots).abs()).clamp(min=0)
-
-
 class _Motion:
     """The second layer: both planes of each frame moved along the motion inside the clip.
 
     Pictures are sampled straight into quarter-size planes, which spares a pass over them.
     """
 
-    def __init__(self, motion_B4hw: Tensor, height: int, width: int) -> None:
-        self._still = not bool(motion_B4hw.any())
-        if self._still:
-            return
-        half = (height // 2, width // 2)
-        parts = torch.split(motion_B4hw, 2, 1)
-        self._luma = [quarter_points(part, height, width, 4) for part in parts]
-        self._chroma = [quarter_points(part, *half, 2, MOTION_CELL // 2) for part in parts]
-        self._luma_start = _quarter_identity(height, width, 4).to(motion_B4hw)
-        self._chroma_start = _quarter_identity(*half, 2).to(motion_B4hw)
+    def __init__(self, weights: ClipWeights, height: int, width: int) -> None:
+        self._motion, self._sway = weights.motion[:, :4], weights.sway
+        self._still = not bool(self._motion.any() or self._sway.any())
+        self._size = (height, width)
 
     def planes(self, luma_BNCHW: Tensor, chroma_BNCHW: Tensor, times_BN: Tensor) -> Tensor:
         """``(B * N, 24, H/4, W/4)``."""
         luma, chroma = luma_BNCHW.flatten(0, 1), chroma_BNCHW.flatten(0, 1)
         if self._still:
             return torch.cat((F.pixel_unshuffle(luma, 4), F.pixel_unshuffle(chroma, 2)), 1)
-        phase = clip_phase(times_BN)[..., None, None, None]
-        points, half_points = (
-            # What moves right is found to the left.
-            start.addcmul(phase, evenly[:, None], value=-1).addcmul_(
-                phase.square(), bent[:, None], value=-1
-            )
-            for start, (evenly, bent) in (
-                (self._luma_start, self._luma),
-                (self._chroma_start, self._chroma),
-            )
+        moved = motion_at(self._motion, self._sway, times_BN).flatten(0, 1)
+        half = (self._size[0] // 2, self._size[1] // 2)
+        # What moves right is found to the left.
+        points = _quarter_identity(*self._size, 4).to(moved) - quarter_points(moved, *self._size, 4)
+        half_points = _quarter_identity(*half, 2).to(moved)
+        half_points = half_points - quarter_points(moved, *half, 2, MOTION_CELL // 2)
+        planes = (
+            torch.unflatten(sample_at(luma, points), 2, (LUMA_PLANES, -1)),
+            torch.unflatten(sample_at(chroma, half_points), 2, (4, -1)),
         )
-        moved = (
-            torch.unflatten(sample_at(luma, points.flatten(0, 1)), 2, (LUMA_PLANES, -1)),
-            torch.unflatten(sample_at(chroma, half_points.flatten(0, 1)), 2, (4, -1)),
-        )
-        return torch.cat([plane.flatten(1, 2) for plane in moved], 1)
+        return torch.cat([plane.flatten(1, 2) for plane in planes], 1)
 
 
 @functools.lru_cache(maxsize=8)

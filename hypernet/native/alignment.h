@@ -11,25 +11,20 @@ typedef struct {
     const float *pictures; /* moments x height x width */
     int moments, height, width;
     const float *target; /* height x width, NULL for the mean of the moved pictures */
-    const float *basis;  /* fields x moments: how far each field moves each picture */
-    int fields;
+    const float *shares; /* moments: how far what is sought moves each picture; least squares only */
     int cell, rows, columns; /* of the squares that have one displacement */
     float softness;          /* differences well above it count by their size only */
 } nrv_alignment;
 
-/* Where picture `moment` is read for a row: x and y in pixels. */
-INLINE void places_of_row(const nrv_alignment *a, int moment, int row,
-                          const float *fields, float *places) {
+/* Where picture `moment` is read for a row: x and y in pixels. `motion`: moments x 2 x squares. */
+INLINE void places_of_row(const nrv_alignment *a, const float *motion, int moment, int row,
+                          float *line, float *places) {
     int width = a->width;
     float *restrict to_x = places, *restrict to_y = places + width;
-    for (int x = 0; x < width; x++) to_x[x] = (float)x;
-    for (int x = 0; x < width; x++) to_y[x] = (float)row;
-    for (int k = 0; k < a->fields; k++) {
-        float share = a->basis[k * a->moments + moment];
-        const float *restrict by_x = fields + 2 * k * width, *restrict by_y = by_x + width;
-        for (int x = 0; x < width; x++) to_x[x] += share * by_x[x];
-        for (int x = 0; x < width; x++) to_y[x] += share * by_y[x];
-    }
+    field one = {motion + (size_t)2 * moment * a->rows * a->columns, a->rows, a->columns, a->cell};
+    displaced_row(&one, row, width, 1.0f, line, places);
+    for (int x = 0; x < width; x++) to_x[x] += (float)x;
+    for (int x = 0; x < width; x++) to_y[x] += (float)row;
 }
 
 /* A row of one picture read at places, the border repeated, and, unless `along` is NULL, how it

@@ -10,7 +10,6 @@
 enum { SUMS = 5 }; /* x by x, x by y, y by y, x by error, y by error */
 
 typedef struct {
-    float *fields; /* 2 x width */
     float *line;   /* columns */
     float *places; /* 2 x width */
     int *place;    /* width */
@@ -26,10 +25,8 @@ INLINE float *row_of(const nrv_alignment *a, const scratch *s, int row) {
 
 INLINE void moved_row(const nrv_alignment *a, const float *motion, int row, const scratch *s) {
     int width = a->width;
-    field one = {motion, a->rows, a->columns, a->cell};
-    displaced_row(&one, row, width, 1.0f, s->line, s->fields);
     for (int t = 0; t < a->moments; t++) {
-        places_of_row(a, t, row, s->fields, s->places);
+        places_of_row(a, motion, t, row, s->line, s->places);
         sampled_row(a->pictures + (size_t)t * a->height * width, a->height, width, s->places,
                     s->places + width, s->place, row_of(a, s, row) + t * width, NULL);
     }
@@ -86,7 +83,7 @@ static void sums_of_row(const nrv_alignment *a, const float *motion, int row, co
         const float *here = row_of(a, s, row) + t * width;
         float *along = s->along + 2 * t * width, share = 1.0f / (float)a->moments;
         slopes(row_of(a, s, first) + t * width, here, row_of(a, s, last) + t * width, width,
-               a->basis[t], a->basis[t] / (float)(last - first), along, along + width);
+               a->shares[t], a->shares[t] / (float)(last - first), along, along + width);
         if (a->target) continue;
         add_share(here, share, width, wanted);
         add_share(along, share, width, mean_x);
@@ -107,17 +104,16 @@ static void sums_of_row(const nrv_alignment *a, const float *motion, int row, co
     }
 }
 
-/* `motion`: 2 x rows x columns of the one field; `squares`: 5 x rows x columns. Returns 0, or 1
+/* `motion`: moments x 2 x rows x columns; `squares`: 5 x rows x columns. Returns 0, or 1
  * without memory. Pictures have two rows or more.
  */
 int nrv_least_squares(const nrv_alignment *a, const float *motion, float *squares) {
     size_t width = a->width, moments = a->moments;
-    size_t floats = width * (2 + 2 + 5 * moments + 3 + SUMS) + a->columns;
+    size_t floats = width * (2 + 5 * moments + 3 + SUMS) + a->columns;
     float *memory = malloc(sizeof(float) * floats + sizeof(int) * width);
     if (!memory) return 1;
     scratch s;
-    s.fields = memory;
-    s.places = s.fields + 2 * width;
+    s.places = memory;
     s.rows = s.places + 2 * width;
     s.along = s.rows + 3 * moments * width;
     s.means = s.along + 2 * moments * width;

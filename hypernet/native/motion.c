@@ -9,7 +9,6 @@
 #include "kernels.h"
 
 typedef struct {
-    float *fields; /* fields x 2 x width */
     float *line;   /* columns */
     float *moved;  /* moments x width, then slopes */
     float *slopes; /* moments x 2 x width: of a moved pixel, by its displacement */
@@ -21,15 +20,11 @@ typedef struct {
 /* All pictures of one row, moved, and what they should look like. */
 INLINE void moved_row(const nrv_alignment *a, const float *motion, int row, int with_slopes,
                       const scratch *s) {
-    int width = a->width, squares = a->rows * a->columns;
+    int width = a->width;
     float *restrict wanted = s->sums;
-    for (int k = 0; k < a->fields; k++) {
-        field one = {motion + 2 * k * squares, a->rows, a->columns, a->cell};
-        displaced_row(&one, row, width, 1.0f, s->line, s->fields + 2 * k * width);
-    }
     for (int t = 0; t < a->moments; t++) {
         float *along = with_slopes ? s->slopes + 2 * t * width : NULL;
-        places_of_row(a, t, row, s->fields, s->places);
+        places_of_row(a, motion, t, row, s->line, s->places);
         sampled_row(a->pictures + (size_t)t * a->height * width, a->height, width, s->places,
                     s->places + width, s->place, s->moved + t * width, along);
     }
@@ -98,16 +93,11 @@ static void slope_of_row(const nrv_alignment *a, const float *motion, int row, c
     int width = a->width, squares = a->rows * a->columns;
     moved_row(a, motion, row, 1, s);
     error_slopes(a, s);
-    for (int part = 0; part < 2 * a->fields; part++) {
-        const float *basis = a->basis + part / 2 * a->moments;
-        float *restrict sum = s->sums;
-        memset(sum, 0, sizeof(float) * width);
-        for (int t = 0; t < a->moments; t++) {
-            const float *restrict along = s->slopes + (2 * t + part % 2) * width;
-            const float *restrict by_pixel = s->moved + t * width;
-            for (int x = 0; x < width; x++) sum[x] += basis[t] * by_pixel[x] * along[x];
-        }
-        add_to_squares(a, row, sum, s->line, slope + part * squares);
+    for (int part = 0; part < 2 * a->moments; part++) {
+        const float *restrict by_pixel = s->moved + part / 2 * width;
+        float *restrict along = s->slopes + part * width;
+        for (int x = 0; x < width; x++) along[x] *= by_pixel[x];
+        add_to_squares(a, row, along, s->line, slope + part * squares);
     }
 }
 
@@ -136,11 +126,10 @@ static void errors_of_row(const nrv_alignment *a, const float *motion, int row, 
 /* Returns what to free, or NULL without memory. */
 static float *make_scratch(const nrv_alignment *a, scratch *s) {
     size_t width = a->width, moments = a->moments;
-    size_t floats = width * (2 * a->fields + 3 * moments + 4) + a->columns;
+    size_t floats = width * (3 * moments + 4) + a->columns;
     float *memory = malloc(sizeof(float) * floats + sizeof(int) * width);
     if (!memory) return NULL;
-    s->fields = memory;
-    s->moved = s->fields + 2 * a->fields * width;
+    s->moved = memory;
     s->slopes = s->moved + moments * width;
     s->places = s->slopes + 2 * moments * width;
     s->sums = s->places + 2 * width;
@@ -149,12 +138,12 @@ static float *make_scratch(const nrv_alignment *a, scratch *s) {
     return memory;
 }
 
-/* `motion` and `slope`: fields x 2 (x, y) x rows x columns. Returns 0, or 1 without memory. */
+/* `motion` and `slope`: moments x 2 (x, y) x rows x columns. Returns 0, or 1 without memory. */
 int nrv_alignment_slope(const nrv_alignment *a, const float *motion, float *slope) {
     scratch s;
     float *memory = make_scratch(a, &s);
     if (!memory) return 1;
-    memset(slope, 0, sizeof(float) * 2 * a->fields * a->rows * a->columns);
+    memset(slope, 0, sizeof(float) * 2 * a->moments * a->rows * a->columns);
     for (int row = 0; row < a->height; row++) slope_of_row(a, motion, row, &s, slope);
     free(memory);
     return 0;

@@ -29,9 +29,10 @@ typedef struct {
 typedef struct {
     const uint8_t *data;
     size_t words;
-    int motion_channels, motion_rows, motion_columns, tile_channels, tile_values;
+    int motion_channels, motion_rows, motion_columns, sway_channels, sway_rows, sway_columns;
+    int tile_channels, tile_values;
     const int32_t *tiles_before; /* of the reference clip, NULL for a key clip */
-    int32_t *motion, *gate, *tiles, *grid;
+    int32_t *motion, *sway, *gate, *tiles, *grid;
 } nrv_found;
 
 /* What is to be sent, and the lists that it makes: first group, flags, each even cells then odd,
@@ -500,24 +501,37 @@ static int onto_neighbours(int32_t *values, int rows, int columns) {
     return NRV_OK;
 }
 
-static int read_motion(walk *w, const nrv_found *f) {
-    int sent = w->clip->reference ? f->motion_channels : f->motion_channels - 2;
-    size_t plane = (size_t)f->motion_rows * f->motion_columns;
-    int error = read_rows(w, sent, plane, f->motion);
-    for (int channel = 0; channel < sent && !error; channel++)
-        error = onto_neighbours(f->motion + channel * plane, f->motion_rows, f->motion_columns);
+/* Channels of squares, each as its differences to what its neighbours let expect. */
+static int read_squares(walk *w, int channels, int rows, int columns, int32_t *values) {
+    size_t plane = (size_t)rows * columns;
+    int error = read_rows(w, channels, plane, values);
+    for (int channel = 0; channel < channels && !error; channel++)
+        error = onto_neighbours(values + channel * plane, rows, columns);
     return error;
 }
 
-static int read_gate(walk *w, int32_t *gate) {
+static int read_motion(walk *w, const nrv_found *f) {
+    int sent = w->clip->reference ? f->motion_channels : f->motion_channels - 2;
+    return read_squares(w, sent, f->motion_rows, f->motion_columns, f->motion);
+}
+
+/* Flags of one level, which comes first. */
+static int read_level_flags(walk *w, size_t count, int32_t *flags) {
     uint32_t level;
-    int error = reserve(w, w->cells);
+    int error = reserve(w, count);
     if (!error) error = nrv_read_bits(&w->reader, LEVEL_BITS, &level);
     if (error) return error;
-    memset(w->keys, (int)level, w->cells);
-    error = exchange_flags(w, w->cells);
-    if (!error) memcpy(gate, w->values, w->cells * sizeof *gate);
+    memset(w->keys, (int)level, count);
+    error = exchange_flags(w, count);
+    if (!error) memcpy(flags, w->values, count * sizeof *flags);
     return error;
+}
+
+static int read_sway(walk *w, const nrv_found *f) {
+    int32_t any;
+    int error = read_level_flags(w, 1, &any);
+    if (error || !any) return error;
+    return read_squares(w, f->sway_channels, f->sway_rows, f->sway_columns, f->sway);
 }
 
 static int read_tiles(walk *w, const nrv_found *f) {
@@ -535,7 +549,8 @@ static int read_clip(walk *w, const nrv_found *f) {
     int error = start(w);
     if (!error) error = read_own_tables(w);
     if (!error) error = read_motion(w, f);
-    if (!error && w->clip->reference) error = read_gate(w, f->gate);
+    if (!error) error = read_sway(w, f);
+    if (!error && w->clip->reference) error = read_level_flags(w, w->cells, f->gate);
     if (!error) error = read_tiles(w, f);
     if (!error) error = exchange_grid(w, f->gate, f->grid);
     return error ? error : nrv_at_end(&w->reader);

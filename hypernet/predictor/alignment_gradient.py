@@ -7,7 +7,6 @@ and the steps many, so its bookkeeping would take longer than the arithmetic.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.decoders.warp import bounded, identity, interpolation
@@ -18,53 +17,25 @@ _SOFTNESS = 0.01
 _BILINEAR, _BORDER = 0, 1
 
 
-class AlignmentGradient:
-    """Slope of what is left after moving, and of the roughness of the motion.
-
-    What is left is the mean over all pixels of the smooth L1 difference to the target.
+def alignment_errors(
+    pictures_BTHW: Tensor, target_B1HW: Tensor | None, *, cell: int
+) -> NativeAlignment | _Errors:
+    """What tells the slopes of the mean smooth L1 difference of moved pictures to the target.
 
     Args:
         pictures_BTHW: that are moved.
-        basis_KT: how far each pair of channels of the motion has moved each picture.
         target_B1HW: what they should look like then; their mean without one.
         cell: pixels along each side of the squares that have one displacement.
-        roughness: what a pixel of difference between neighbouring squares costs, as an error.
-        fold: pixels of difference that cost twice as much.
     """
-
-    def __init__(
-        self,
-        pictures_BTHW: Tensor,
-        basis_KT: Tensor,
-        target_B1HW: Tensor | None,
-        *,
-        cell: int,
-        roughness: float,
-        fold: float,
-    ) -> None:
-        kind = NativeAlignment if can_align(pictures_BTHW) else _Errors
-        self._errors = kind(pictures_BTHW, basis_KT, target_B1HW, cell=cell, softness=_SOFTNESS)
-        self._pixels = pictures_BTHW.numel()
-        self._roughness, self._fold = roughness * pictures_BTHW.shape[1], fold
-
-    def __call__(self, motion_BChw: Tensor) -> Tensor:
-        """Slope for each value of the motion, which is in pixels of the pictures."""
-        slope = self._errors.slopes(motion_BChw)
-        slope.add_(_slope_of_roughness(motion_BChw, self._fold), alpha=self._roughness)
-        return slope.div_(self._pixels)
+    kind = NativeAlignment if can_align(pictures_BTHW) else _Errors
+    return kind(pictures_BTHW, target_B1HW, cell=cell, softness=_SOFTNESS)
 
 
 class _Errors:
     """As ``NativeAlignment``, on any device."""
 
     def __init__(
-        self,
-        pictures_BTHW: Tensor,
-        basis_KT: Tensor,
-        target_B1HW: Tensor | None,
-        *,
-        cell: int,
-        softness: float,
+        self, pictures_BTHW: Tensor, target_B1HW: Tensor | None, *, cell: int, softness: float
     ) -> None:
         batch, moments, height, width = pictures_BTHW.shape
         self._pictures, self._target = pictures_BTHW.flatten(0, 1)[:, None], target_B1HW
@@ -73,16 +44,13 @@ class _Errors:
         self._columns = interpolation(width, -(-width // cell), cell).to(pictures_BTHW)
         # To unit coordinates, in which a picture is 2 wide and 2 high.
         self._unit = pictures_BTHW.new_tensor((2 / width, 2 / height)).view(2, 1, 1)
-        own = identity(height, width).to(pictures_BTHW).view(1, 1, -1)
-        self._own = own.expand(batch, -1, -1)
-        self._basis_TK = basis_KT.T
-        self._shares = F.pad(self._basis_TK, (0, 1), value=1.0)
+        self._own = identity(height, width).to(pictures_BTHW)
         self._softness = softness
 
-    def slopes(self, motion_BChw: Tensor) -> Tensor:
-        """Of the sum of smooth L1 errors, for each value of the motion in pixels."""
-        batch, moments, height, width = self._shape
-        points = self._points(motion_BChw)
+    def slopes(self, motion_BT2hw: Tensor) -> Tensor:
+        """Of the sum of smooth L1 errors, for each displacement in pixels."""
+        height, width = self._shape[2:]
+        points = self._points(motion_BT2hw.flatten(0, 1))
         moved = torch.grid_sampler_2d(self._pictures, points, _BILINEAR, _BORDER, False)
         slope_of_points = torch.ops.aten.grid_sampler_2d_backward(
             self._slope_of_pictures(moved),
@@ -93,19 +61,15 @@ class _Errors:
             False,
             (False, True),
         )[1]
-        by_basis = torch.matmul(self._basis_TK.T, slope_of_points.view(batch, moments, -1))
-        lines = torch.matmul(self._rows.T, by_basis.view(batch, -1, height, 2 * width))
-        across = torch.unflatten(lines, 3, (width, 2)).transpose(3, 4).transpose(2, 3)
-        return torch.matmul(across, self._columns).mul_(self._unit).flatten(1, 2)
+        lines = torch.matmul(self._rows.T, slope_of_points.view(-1, height, 2 * width))
+        across = torch.unflatten(lines, 2, (width, 2)).permute(0, 3, 1, 2)
+        slopes = torch.matmul(across, self._columns).mul_(self._unit)
+        return slopes.view(motion_BT2hw.shape)
 
-    def _points(self, motion_BChw: Tensor) -> Tensor:
+    def _points(self, motion_N2hw: Tensor) -> Tensor:
         """Places to sample at, in unit coordinates: ``(B * T, H, W, 2)``."""
-        batch, moments, height, width = self._shape
-        parts = torch.unflatten(bounded(motion_BChw), 1, (-1, 2)) * self._unit
-        fields = torch.matmul(torch.matmul(self._rows, parts), self._columns.T)
-        fields_and_own = torch.cat((fields.view(batch, -1, self._own.shape[2]), self._own), 1)
-        points = torch.matmul(self._shares, fields_and_own)
-        return points.view(batch * moments, 2, height, width).permute(0, 2, 3, 1)
+        fields = self._rows @ (bounded(motion_N2hw) * self._unit) @ self._columns.T
+        return fields.add_(self._own).permute(0, 2, 3, 1)
 
     def _slope_of_pictures(self, moved: Tensor) -> Tensor:
         """Of the sum of errors, for each pixel of the moved pictures."""
@@ -117,7 +81,7 @@ class _Errors:
         return slope.view(moved.shape)
 
 
-def _slope_of_roughness(motion_BChw: Tensor, fold: float) -> Tensor:
+def slope_of_roughness(motion_BChw: Tensor, fold: float) -> Tensor:
     """Of the sum of ``|d| + d^2 / fold`` over the differences ``d`` between neighbours."""
     across, down = _differences(motion_BChw.shape[3]), _differences(motion_BChw.shape[2])
     across, down = across.to(motion_BChw), down.to(motion_BChw)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.bitstream.steps import step_size
+from hypernet.decoders.clip_motion import frame_fields, motion_at
 from hypernet.decoders.lapped import lapped
 from hypernet.decoders.planes import luma_of, planes_of
 from hypernet.decoders.spectrum import (
@@ -22,11 +23,7 @@ from hypernet.decoders.spectrum import (
     spatial_cosines,
     spectrum,
 )
-from hypernet.decoders.tubelet_layers import (
-    frame_fields,
-    moved_reference,
-    whole_cells,
-)
+from hypernet.decoders.tubelet_layers import moved_reference, whole_cells
 from hypernet.decoders.warp import MOTION_CELL, enlarged, halved, inverse_field, sample
 from hypernet.predictor.motion import clip_motion, reference_gate, reference_motion
 from hypernet.predictor.native_analysis import (
@@ -64,12 +61,14 @@ class AnalysedClip:
 
     Attributes:
         motion: ``(B, 4, h, w)`` symbols.
+        sway: ``(B, 2 * SWAYS, ...)`` symbols.
         mean: ``(B, 1, H, W)``, average luma.
         spectra: ``(B, channels, rows, cols)``, cosine spectrum of the channels that are sent.
         motion_steps: gradient steps that the motion took, and that against a reference takes.
     """
 
     motion: Tensor
+    sway: Tensor
     mean: Tensor
     spectra: Tensor
     motion_steps: int
@@ -87,12 +86,13 @@ def analyse(frames_BTCHW: Tensor, motion_steps: int, channels: int) -> AnalysedC
     """
     with torch.autocast(frames_BTCHW.device.type, enabled=False):
         # Before there are planes of full size, which would double what the search takes of memory.
-        motion = _to_symbols(clip_motion(_half_luma(frames_BTCHW), motion_steps))
+        motion, sway = map(_to_symbols, clip_motion(_half_luma(frames_BTCHW), motion_steps))
         luma, chroma = _planes(frames_BTCHW)
-        _line_up(luma, chroma, motion * step_size(MOTION_STEP_INDEX))
+        _line_up(luma, chroma, *(x * step_size(MOTION_STEP_INDEX) for x in (motion, sway)))
         mean = luma.mean(1)
         return AnalysedClip(
             motion=motion,
+            sway=sway,
             mean=mean,
             spectra=_spectra(*_lapped(luma, chroma), channels),
             motion_steps=motion_steps,
@@ -160,11 +160,12 @@ def _whole_frames(frames_BTCHW: Tensor) -> Iterator[Tensor]:
         yield whole_cells(frame.float().div_(255) if frame.dtype == torch.uint8 else frame)
 
 
-def _line_up(luma: Tensor, chroma: Tensor, motion: Tensor) -> None:
+def _line_up(luma: Tensor, chroma: Tensor, motion: Tensor, sway: Tensor) -> None:
     """Move each frame of the planes to the middle of the clip, in place."""
-    if not motion.any():
+    if not (motion.any() or sway.any()):
         return
-    way_back = _way_back(motion, *luma.shape[-2:])
+    moments = torch.arange(float(CLIP_FRAMES), device=motion.device)
+    way_back = _way_back(motion_at(motion, sway, moments), *luma.shape[-2:])
     if can_align(luma[:, :, 0]):
         for fields, *planes in zip(way_back, luma, chroma, strict=True):
             for number, field in enumerate(fields):
@@ -178,14 +179,13 @@ def _line_up(luma: Tensor, chroma: Tensor, motion: Tensor) -> None:
         chroma[:, number] = sample(chroma[:, number], half_field, "bicubic")
 
 
-def _way_back(motion_B4hw: Tensor, height: int, width: int) -> Tensor:
+def _way_back(motion_BT2hw: Tensor, height: int, width: int) -> Tensor:
     """From the middle of the clip to each frame, for pictures of a quarter: ``(B, T, 2, ...)``.
 
     Fields are smooth: finding the way back at every pixel gains nothing.
     """
-    moments = torch.arange(CLIP_FRAMES, device=motion_B4hw.device)
     size = (height // _COARSE, width // _COARSE)
-    fields = frame_fields(motion_B4hw, moments, *size, MOTION_CELL // _COARSE)
+    fields = frame_fields(motion_BT2hw, *size, MOTION_CELL // _COARSE)
     return torch.unflatten(inverse_field(-fields.flatten(0, 1)), 0, fields.shape[:2])
 
 

@@ -12,10 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypernet.decoders.clip_motion import SWAYS, clip_phase, sway_size
 from hypernet.decoders.spectrum import CLIP_FRAMES, GRID_CELL
-from hypernet.decoders.tubelet_layers import clip_phase
 from hypernet.decoders.warp import field_size, halved, sample
-from hypernet.predictor.motion_descent import SQUARE, Alignment, descended, smooth, worthwhile
+from hypernet.predictor.motion_descent import (
+    SQUARE,
+    Alignment,
+    Motion,
+    descended,
+    error_of_squares,
+    smooth,
+    worthwhile,
+)
 from hypernet.predictor.native_analysis import NativeAlignment, can_align
 
 LEVELS = 4
@@ -24,13 +32,15 @@ ROBUST_SCALE = 0.06
 """Differences well above this count little: they are occlusions, not motion."""
 MOTION_STEPS = 8
 """Gradient steps that one forward pass affords."""
+_MIN_SWAY_GAIN = 0.05
+"""Share of the error that swaying must remove to be worth sending."""
 _DAMPING = 1e-4
 _MAX_UPDATE = 2.0
 _MIN_SIDE = 4
 
 
-def clip_motion(luma_BTHW: Tensor, descent_steps: int = MOTION_STEPS) -> Tensor:
-    """How a clip moves, in pixels: ``(B, 4, h, w)``, see ``tubelet_layers.frame_fields``.
+def clip_motion(luma_BTHW: Tensor, descent_steps: int = MOTION_STEPS) -> tuple[Tensor, Tensor]:
+    """How a clip moves and sways, in pixels, as ``decoders.clip_motion.motion_at`` takes it.
 
     Args:
         luma_BTHW: 8 frames of luma at half size, 0 to 1.
@@ -42,7 +52,21 @@ def clip_motion(luma_BTHW: Tensor, descent_steps: int = MOTION_STEPS) -> Tensor:
     evenly = _refined(luma_BTHW, phases, still, None)
     alignment = Alignment(pictures=luma_BTHW, basis=torch.stack((phases, phases.square())))
     candidates = [torch.cat((found, still), 1) for found in (still, evenly)]
-    return 2 * descended(alignment, worthwhile(alignment, candidates), descent_steps)
+    height, width = luma_BTHW.shape[-2:]
+    steady = luma_BTHW.new_zeros(len(luma_BTHW), 2 * SWAYS, *sway_size(2 * height, 2 * width))
+    start = Motion(squares=worthwhile(alignment, candidates), sway=steady)
+    found = descended(alignment, start, descent_steps)
+    if found.sway is not None:
+        helps = _sway_helps(alignment, found)[:, None, None, None]
+        steady = torch.where(helps, found.sway, steady)
+    return 2 * found.squares, 2 * steady
+
+
+def _sway_helps(alignment: Alignment, motion: Motion) -> Tensor:
+    """Whether each clip is lined up clearly better with its sway."""
+    both = (motion, Motion(squares=motion.squares))
+    swaying, steady = (error_of_squares(alignment, one).mean((1, 2, 3)) for one in both)
+    return swaying < steady * (1 - _MIN_SWAY_GAIN)
 
 
 def reference_motion(
@@ -68,7 +92,8 @@ def reference_motion(
     onward = motion_B4hw[:, :2] / 2 * (offset_B / half_clip)[:, None, None, None]
     found = [_refined(picture_B1HW, phases, start, target_B1HW) for start in (still, onward)]
     alignment = Alignment(pictures=picture_B1HW, basis=phases[None], target=target_B1HW)
-    return 2 * descended(alignment, worthwhile(alignment, [still, *found]), descent_steps)
+    start = Motion(squares=worthwhile(alignment, [still, *found]))
+    return 2 * descended(alignment, start, descent_steps).squares
 
 
 def _still(luma_BTHW: Tensor) -> Tensor:
@@ -116,8 +141,9 @@ def _products(
 ) -> Tensor:
     """Means over each square as ``NativeAlignment.products`` has the sums."""
     if can_align(pictures):
-        native = NativeAlignment(pictures, phases[None], target, cell=cell, softness=ROBUST_SCALE)
-        return native.products(motion) / cell**2
+        native = NativeAlignment(pictures, target, cell=cell, softness=ROBUST_SCALE)
+        by_time = phases[:, None, None, None] * motion[:, None]
+        return native.products(by_time, phases) / cell**2
     moved = _moved(pictures, phases, motion, cell)
     error = moved - (moved.mean(1, keepdim=True) if target is None else target)
     down, right = torch.gradient(moved, dim=(2, 3))

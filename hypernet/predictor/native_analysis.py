@@ -22,8 +22,7 @@ class _Alignment(Structure):
         ("height", c_int),
         ("width", c_int),
         ("target", FloatPointer),
-        ("basis", FloatPointer),
-        ("fields", c_int),
+        ("shares", FloatPointer),
         ("cell", c_int),
         ("rows", c_int),
         ("columns", c_int),
@@ -50,7 +49,6 @@ class NativeAlignment:
 
     Args:
         pictures_BTHW: that are moved, float32 on the CPU, at least 2 pixels high and wide.
-        basis_KT: how far each pair of channels of the motion has moved each picture.
         target_B1HW: what they should look like then; their mean without one.
         cell: pixels along each side of the squares that have one displacement.
         softness: differences well above it count in ``slopes`` by their size only, and little in
@@ -60,42 +58,49 @@ class NativeAlignment:
     def __init__(
         self,
         pictures_BTHW: Tensor,
-        basis_KT: Tensor,
         target_B1HW: Tensor | None,
         *,
         cell: int,
         softness: float = 1.0,
     ) -> None:
-        self._pictures, self._basis = pictures_BTHW.contiguous(), basis_KT.contiguous()
+        self._pictures = pictures_BTHW.contiguous()
         self._target = None if target_B1HW is None else target_B1HW.contiguous()
         self._cell, self._softness = cell, softness
 
-    def slopes(self, motion_BChw: Tensor) -> Tensor:
-        """Of the sum of smooth L1 errors, for each value of the motion in pixels."""
-        slopes = torch.empty_like(motion_BChw, memory_format=torch.contiguous_format)
-        return self._filled(slopes, library.built().nrv_alignment_slope, motion_BChw)
+    def slopes(self, motion_BT2hw: Tensor) -> Tensor:
+        """Of the sum of smooth L1 errors, for each displacement in pixels."""
+        slopes = torch.empty_like(motion_BT2hw, memory_format=torch.contiguous_format)
+        return self._filled(slopes, library.built().nrv_alignment_slope, motion_BT2hw)
 
-    def errors(self, motion_BChw: Tensor) -> Tensor:
+    def errors(self, motion_BT2hw: Tensor) -> Tensor:
         """Mean absolute error of each square, ``(B, 1, h, w)``."""
-        errors = motion_BChw.new_empty(len(motion_BChw), 1, *motion_BChw.shape[2:])
-        return self._filled(errors, library.built().nrv_alignment_errors, motion_BChw)
+        errors = motion_BT2hw.new_empty(len(motion_BT2hw), 1, *motion_BT2hw.shape[3:])
+        return self._filled(errors, library.built().nrv_alignment_errors, motion_BT2hw)
 
-    def products(self, motion_B2hw: Tensor) -> Tensor:
+    def products(self, motion_BT2hw: Tensor, shares_T: Tensor) -> Tensor:
         """Sums of products for one Gauss-Newton step of each square, ``(B, 5, h, w)``.
 
-        Of slopes by x and y: xx, xy, yy; of slopes and errors: x, y. The basis has one row.
+        Of slopes by x and y: xx, xy, yy; of slopes and errors: x, y. What is sought moves each
+        picture by its share.
         """
-        sums = motion_B2hw.new_empty(len(motion_B2hw), 5, *motion_B2hw.shape[2:])
-        return self._filled(sums, library.built().nrv_least_squares, motion_B2hw)
+        sums = motion_BT2hw.new_empty(len(motion_BT2hw), 5, *motion_BT2hw.shape[3:])
+        shares = shares_T.contiguous()
+        return self._filled(sums, library.built().nrv_least_squares, motion_BT2hw, shares)
 
-    def _filled(self, out: Tensor, kernel: Callable[..., int], motion_BChw: Tensor) -> Tensor:
-        for number, motion in enumerate(motion_BChw.contiguous()):
-            alignment = self._alignment(number, motion.shape[-2:])
+    def _filled(
+        self,
+        out: Tensor,
+        kernel: Callable[..., int],
+        motion_BT2hw: Tensor,
+        shares: Tensor | None = None,
+    ) -> Tensor:
+        for number, motion in enumerate(motion_BT2hw.contiguous()):
+            alignment = self._alignment(number, motion.shape[-2:], shares)
             if kernel(ctypes.byref(alignment), floats(motion), floats(out[number])):
                 raise MemoryError("no memory to seek motion")
         return out
 
-    def _alignment(self, number: int, squares: torch.Size) -> _Alignment:
+    def _alignment(self, number: int, squares: torch.Size, shares: Tensor | None) -> _Alignment:
         _, moments, height, width = self._pictures.shape
         return _Alignment(
             pictures=floats(self._pictures[number]),
@@ -103,8 +108,7 @@ class NativeAlignment:
             height=height,
             width=width,
             target=None if self._target is None else floats(self._target[number]),
-            basis=floats(self._basis),
-            fields=len(self._basis),
+            shares=None if shares is None else floats(shares),
             cell=self._cell,
             rows=squares[0],
             columns=squares[1],

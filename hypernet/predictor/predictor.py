@@ -207,10 +207,17 @@ def _share_kernels(model: WeightPredictor, decode_file: DecodeFile) -> None:
 
 def _to_clip(weights: PredictedWeights, grid: Tensor, step_index: int) -> PredictedClip:
     tiles = weights.tiles.round()
-    tensors = {"motion": weights.motion, "gate": weights.gate, "tiles": tiles, "grid": grid}
+    tensors = {
+        "motion": weights.motion,
+        "sway": weights.sway,
+        "gate": weights.gate,
+        "tiles": tiles,
+        "grid": grid,
+    }
     return PredictedClip(
         step_indices={
             "motion": MOTION_STEP_INDEX,
+            "sway": MOTION_STEP_INDEX,
             "gate": GATE_STEP_INDEX,
             "tiles": TILES_STEP_INDEX,
             "grid": step_index,

@@ -78,12 +78,14 @@ class PredictedWeights:
 
     Attributes:
         motion: ``(B, 6, h, w)``, integers.
+        sway: ``(B, 2 * SWAYS, ...)``, integers.
         gate: ``(B, 1, rows, cols)``, 0 or 1.
         tiles: ``(B, C, h, w)``, not rounded.
         grid: ``(B, C, rows, cols)``, not rounded.
     """
 
     motion: Tensor
+    sway: Tensor
     gate: Tensor
     tiles: Tensor
     grid: Tensor
@@ -92,6 +94,7 @@ class PredictedWeights:
         """The symbols that are sent; gradients pass."""
         return PredictedWeights(
             motion=self.motion,
+            sway=self.sway,
             gate=self.gate,
             tiles=round_through(self.tiles),
             grid=round_through(self.grid),
@@ -101,6 +104,7 @@ class PredictedWeights:
         """Weights as the decoder gets them."""
         return ClipWeights(
             motion=self.motion * step_size(MOTION_STEP_INDEX),
+            sway=self.sway * step_size(MOTION_STEP_INDEX),
             gate=self.gate,
             tiles=self.tiles * step_size(TILES_STEP_INDEX),
             grid=self.grid * step_sizes(step_index_B),
@@ -165,6 +169,7 @@ class WeightPredictor(nn.Module):
         rows = zip(*(torch.split(x, _ROWS_AT_ONCE, 2) for x in (values, cells)), strict=True)
         return PredictedWeights(
             motion=motion,
+            sway=clip.sway,
             gate=gate,
             tiles=self.tiles_head(tiles).float() / step_size(TILES_STEP_INDEX),
             grid=torch.cat([self._corrected(*row) for row in rows], 2),
