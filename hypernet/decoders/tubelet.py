@@ -234,18 +234,27 @@ class Tubelet:
         restored = GRID_CELL * (shapes["restore_in.weight"] + shapes["restore_out.weight"])
         gains = math.prod(tile_size(height, width)) * shapes["gains.weight"]
         cells = math.prod(grid_size(height, width))
-        per_clip = cells * painted_and_mixed + gains + self._field_multiply_adds()
+        per_clip = cells * painted_and_mixed + gains + self._sway_multiply_adds()
         per_clip += CLIP_FRAMES * self._lap_multiply_adds()
-        return (per_clip / self.clip.frames + cells * restored) / (height * width)
+        per_frame = cells * restored + self._field_multiply_adds()
+        return (per_clip / self.clip.frames + per_frame) / (height * width)
+
+    def _sway_multiply_adds(self) -> int:
+        """Of what the squares of the motion make of the sway of a clip."""
+        size = self.clip.height, self.clip.width
+        (rows, columns), (down, across) = field_size(*size), sway_size(*size)
+        if (rows, columns) == (down, across):
+            return 0
+        return 2 * SWAYS * rows * across * (down + columns)
 
     def _field_multiply_adds(self) -> int:
-        """Of the fields that move luma and colour in all frames of a clip."""
+        """Of the fields that move luma and colour in a frame."""
         rows, columns = field_size(self.clip.height, self.clip.width)
         height, width = (n * GRID_CELL for n in grid_size(self.clip.height, self.clip.width))
-        return sum(
-            2 * CLIP_FRAMES * h * columns * (rows + w)
-            for h, w in ((height, width), (height // 2, width // 2))
+        interpolated = sum(
+            2 * h * columns * (rows + w) for h, w in ((height, width), (height // 2, width // 2))
         )
+        return interpolated + SWAYS * (CLIP_FRAMES + 2 * rows * columns)
 
     def _lap_multiply_adds(self) -> int:
         """Of the filters across the borders of cells in a frame."""
