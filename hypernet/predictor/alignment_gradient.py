@@ -20,7 +20,7 @@ _BILINEAR, _BORDER = 0, 1
 def alignment_errors(
     pictures_BTHW: Tensor, target_B1HW: Tensor | None, *, cell: int
 ) -> NativeAlignment | _Errors:
-    """What tells the slopes of the mean smooth L1 difference of moved pictures to the target.
+    """What tells the slopes of the sum of smooth L1 differences of moved pictures to the target.
 
     Args:
         pictures_BTHW: that are moved.

@@ -175,14 +175,16 @@ def smooth(x_BCHW: Tensor) -> Tensor:
 def _descended_at(level: _Level, alignment: Alignment, start: Motion, steps: int) -> Motion:
     small, motion = alignment.shrunk(level.shrink), start.scaled(1 / (1 << level.shrink))
     errors = alignment_errors(small.pictures, small.target, cell=SQUARE >> level.shrink)
-    roughness = _ROUGHNESS / 2 ** (level.shrink / 2) * small.pictures.shape[1]
+    # Of means, as Adam takes little notice of slopes that are next to nothing.
+    moments, height, width = small.pictures.shape[1:]
+    roughness = _ROUGHNESS / 2 ** (level.shrink / 2) / (height * width)
     fold = _FOLDING / (1 << level.shrink)
     for_squares = _Adam(motion.squares)
     for_sway = _Adam(motion.sway) if motion.sway is not None and level.sways else None
     for step in range(steps):
         share = step / max(1, steps - 1)
         rate = level.rate * (level.last_rate / level.rate) ** share
-        by_time = errors.slopes(small.by_time(motion))
+        by_time = errors.slopes(small.by_time(motion)).div_(moments * height * width)
         slope = small.slope_of_squares(by_time)
         for_squares.step(
             slope.add_(slope_of_roughness(motion.squares, fold), alpha=roughness), rate
