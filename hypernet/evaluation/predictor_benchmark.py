@@ -44,8 +44,8 @@ ARMS = {
     "all-keys": Arm(order=all_keys),
     "chain": Arm(order=chain),
     "mean-gains": Arm(averaged=("tiles",)),
-    "mean-motion": Arm(averaged=("motion",)),
-    "mean-motion-and-gains": Arm(averaged=("motion", "tiles")),
+    "mean-motion": Arm(averaged=("motion", "sway")),
+    "mean-motion-and-gains": Arm(averaged=("motion", "sway", "tiles")),
 }
 
 
@@ -195,7 +195,7 @@ def _averages(arms: Sequence[str]) -> bool:
 
 def _mean_weights(predictor: Predictor, paths: Sequence[Path]) -> Mapping[str, Tensor]:
     """Of motion and gains, per channel, over the first clips of training videos."""
-    sums: dict[str, list[Tensor]] = {"motion": [], "tiles": []}
+    sums: dict[str, list[Tensor]] = {"motion": [], "sway": [], "tiles": []}
     for path in paths[:: max(1, len(paths) // MEAN_CLIPS)]:
         clip = torch.from_numpy(read_rgb(path, CLIP_FRAMES)).permute(0, 3, 1, 2)
         weights = predictor.predict(clip, 50).weights()
