@@ -12,6 +12,7 @@ from tests.unit.hypernet.predictor.samples import SMALL, random_symbols
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "motion": (4, 4, 5),
+    "sway": (10, 2, 3),
     "gate": (1, 7, 9),
     "tiles": (4, 2, 3),
     "grid": (64, 7, 9),
@@ -71,6 +72,26 @@ def test_motion_that_all_squares_share_costs_little() -> None:
     assert alone < len(encode_clip(prior, STEP_INDEX, zeros, None))
 
 
+def test_a_clip_that_does_not_sway_says_so_once() -> None:
+    prior, symbols = _prior(), _key(_symbols(1))
+    sizes = []
+    for shape in ((10, 1, 1), (10, 40, 50)):
+        symbols["sway"] = np.zeros(shape, np.int32)
+        sizes.append(len(encode_clip(prior, STEP_INDEX, symbols, None)))
+    assert sizes[0] == sizes[1]
+
+
+def test_a_sway_that_all_squares_share_costs_little() -> None:
+    prior, symbols = _prior(), _key(_symbols(1))
+    symbols["sway"] = np.zeros((10, 6, 8), np.int32)
+    still = len(encode_clip(prior, STEP_INDEX, symbols, None))
+    symbols["sway"] += np.arange(-5, 5, dtype=np.int32)[:, None, None]
+    shared = len(encode_clip(prior, STEP_INDEX, symbols, None))
+    symbols["sway"] = random_symbols((10, 6, 8), 3, 3.0).numpy().astype(np.int32)
+    assert still < shared < still + 100
+    assert shared < len(encode_clip(prior, STEP_INDEX, symbols, None)) - 60
+
+
 def test_symbols_that_no_float_holds_exactly_are_refused() -> None:
     symbols = _key(_symbols(1))
     symbols["grid"][0, 0, 0] = 1 << 21
@@ -85,7 +106,7 @@ def test_bytes_are_about_what_training_estimates(is_inter: bool) -> None:
 
     prior = _prior()
     symbols = _key(_symbols(2, 1.0))
-    symbols["motion"][:], symbols["tiles"][:] = 0, 0
+    symbols["motion"][:], symbols["sway"][:], symbols["tiles"][:] = 0, 0, 0
     before = _symbols(9, 0.6) if is_inter else None
     if before is not None:
         before["tiles"][:] = 0
@@ -115,6 +136,7 @@ def test_the_default_prior_codes_a_frame_size_that_no_tile_divides() -> None:
     prior = _prior(PriorConfig())
     shapes: dict[str, tuple[int, ...]] = {
         "motion": (4, 2, 3),
+        "sway": (10, 1, 2),
         "gate": (1, 3, 5),
         "tiles": (12, 1, 2),
         "grid": (PriorConfig().grid_channels, 3, 5),

@@ -50,6 +50,7 @@ def _prior(config: PriorConfig, seed: int = 0) -> IntegerPrior:
 def _shapes(config: PriorConfig, rows: int = 7, columns: int = 9) -> Shapes:
     return {
         "motion": (4, (rows + 1) // 2, (columns + 1) // 2),
+        "sway": (10, (rows + 3) // 4, (columns + 3) // 4),
         "gate": (1, rows, columns),
         "tiles": (4, 2, 3),
         "grid": (config.grid_channels, rows, columns),
@@ -136,6 +137,41 @@ def test_damaged_clips_mean_the_same() -> None:
     assert len(seen) >= 5, "not every kind of damage was reached"
 
 
+@pytest.mark.parametrize("is_inter", [False, True])
+@pytest.mark.parametrize("name", ["motion", "sway"])
+def test_squares_beyond_the_limit_are_refused(
+    name: str, is_inter: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior, shapes = _prior(SMALL.prior), _shapes(SMALL.prior)
+    reference = _symbols(shapes, 50, 1.0) if is_inter else None
+    symbols = _symbols(shapes, 1, 1.0, is_inter=is_inter)
+    symbols[name][1, 1:, 1:] = 3 << 20
+    with monkeypatch.context() as careless:
+        careless.setattr(learned_coding, "_refuse_large", lambda _: None)
+        careless.setattr(learned_coding, "_checked", lambda values: values.astype(np.int32))
+        data = encode_clip(prior, STEP_INDEX, symbols, reference)
+    native = NativeClips.of(prior)
+    assert native is not None
+    one = _outcome(partial(decode_clip, prior, STEP_INDEX, data, shapes, reference))
+    two = _outcome(partial(native.decode, STEP_INDEX, data, shapes, reference))
+    assert isinstance(one, str)
+    assert one == two
+
+
+@pytest.mark.parametrize("is_inter", [False, True])
+@pytest.mark.parametrize("spread", [3.0, 200_000.0])
+def test_only_some_clips_sway(spread: float, is_inter: bool) -> None:
+    shapes = _shapes(SMALL.prior)
+    reference = _symbols(shapes, 50, 1.0) if is_inter else None
+    symbols = _symbols(shapes, 1, 1.0, is_inter=is_inter)
+    symbols["sway"][:] = 0
+    _assert_same(_prior(SMALL.prior), symbols, reference)
+    symbols["sway"] = random_symbols(shapes["sway"], 7, spread).numpy().astype(np.int32)
+    _assert_same(_prior(SMALL.prior), symbols, reference)
+    symbols["motion"][:] = 0
+    _assert_same(_prior(SMALL.prior), symbols, reference)
+
+
 def test_damaged_streams_of_the_shipped_prior_mean_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -211,9 +247,10 @@ def test_another_step_is_another_clip() -> None:
         )
 
 
-def test_too_large_symbols_are_refused() -> None:
+@pytest.mark.parametrize("name", ["sway", "grid"])
+def test_too_large_symbols_are_refused(name: str) -> None:
     symbols = _symbols(_shapes(SMALL.prior), 1, 1.0, is_inter=False)
-    symbols["grid"][5, 1, 1] = 1 << 21
+    symbols[name][5, 1, 1] = 1 << 21
     with pytest.raises(EncodeFailed, match="lower quality"):
         LearnedCoding(_prior(SMALL.prior)).encode(symbols, [], [STEP_INDEX], None)
 

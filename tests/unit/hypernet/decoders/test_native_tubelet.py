@@ -39,7 +39,7 @@ def decoder_of(height: int, width: int, channels: int = 24) -> Tubelet:
 
 def weights_of(decoder: Tubelet, *, reference: bool = False) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(4)
-    spread = {"motion": 20.0, "gate": 0.6, "tiles": 0.3, "grid": 0.3}
+    spread = {"motion": 20.0, "sway": 8.0, "gate": 0.6, "tiles": 0.3, "grid": 0.3}
     weights = {
         spec.name: torch.randn(spec.shape, generator=generator) * spread[spec.name]
         for spec in decoder.weight_specs()
@@ -61,7 +61,7 @@ def by_torch(decoder: Tubelet, weights: dict[str, Tensor], times_N: Tensor = TIM
 
 
 @pytest.mark.parametrize("reference", [False, True])
-@pytest.mark.parametrize("size", [(1, 1), (16, 16), (37, 50), (70, 129), (240, 90)])
+@pytest.mark.parametrize("size", [(1, 1), (16, 16), (37, 50), (70, 129), (240, 90), (150, 280)])
 def test_frames_are_those_of_torch(size: tuple[int, int], reference: bool) -> None:
     decoder = decoder_of(*size)
     weights = weights_of(decoder, reference=reference)
@@ -102,9 +102,10 @@ def test_one_frame_alone_is_the_same() -> None:
 
 def test_a_clip_in_which_nothing_moves_or_shows_is_the_same() -> None:
     decoder = decoder_of(64, 96)
-    for name in ("motion", "grid"):
+    for names in (("motion",), ("sway",), ("motion", "sway"), ("grid",)):
         weights = weights_of(decoder, reference=True)
-        weights[name].zero_()
+        for name in names:
+            weights[name].zero_()
         torch.testing.assert_close(
             decoder.render(weights, TIMES), by_torch(decoder, weights), rtol=0, atol=ROUNDING
         )
@@ -148,10 +149,21 @@ def test_a_part_that_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -3e38])
-@pytest.mark.parametrize("name", ["motion", "gate", "tiles", "grid", "reference"])
+@pytest.mark.parametrize("name", ["motion", "sway", "gate", "tiles", "grid", "reference"])
 def test_weights_that_are_no_numbers_do_no_harm(name: str, value: float) -> None:
     decoder = decoder_of(37, 50)
     weights = weights_of(decoder, reference=True)
     weights[name].view(-1)[::3] = value
     levels = network_of(decoder, weights).levels(TIMES)
     assert levels.shape == (len(TIMES), 37, 50, 3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -3e38])
+@pytest.mark.parametrize("name", ["motion", "sway"])
+def test_motion_that_is_no_number_is_that_of_torch(name: str, value: float) -> None:
+    decoder = decoder_of(70, 290)
+    weights = weights_of(decoder)
+    weights[name].view(-1)[5] = value
+    expected = by_torch(decoder, weights)
+    assert torch.isfinite(expected).all()
+    torch.testing.assert_close(decoder.render(weights, TIMES), expected, rtol=0, atol=ROUNDING)

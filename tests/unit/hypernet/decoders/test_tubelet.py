@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hypernet.decoders.clip_motion import sways
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoders.tubelet import Tubelet, TubeletConfig, base_shapes
-from hypernet.decoders.tubelet_layers import frame_fields
 from hypernet.errors import MissingDecodeFile
 from hypernet.predictor.initial_kernels import initial_base
 from hypernet.weights import ClipShape
@@ -134,22 +134,41 @@ def test_motion_moves_the_picture() -> None:
     assert float(moved) < 0.1 * float(still)
 
 
+def test_sway_moves_the_picture() -> None:
+    base = _base()
+    base["restore_out.weight"][:, 24:] = 0
+    decoder = Tubelet(CONFIG, ClipShape(frames=8, height=64, width=128), base)
+    weights = _weights(decoder, 0.0)
+    # Frame 5 as far to the right as sways can say it of one frame alone.
+    weights["sway"][::2] = 14 * sways()[5][:, None, None]
+    reference = drifting(1, 64, 128)[0]
+    frames = decoder.render({**weights, "reference": reference}, TIMES)
+    far = round(14 * float(sways()[5].square().sum()))
+    moved = (frames[5, ..., 16 + far : -16] - reference[..., 16 : -16 - far]).abs().mean()
+    still = (frames[5] - reference)[..., 16 + far : -16].abs().mean()
+    assert float(moved) < 0.1 * float(still)
+
+
+@pytest.mark.usefixtures("without_kernels")
+@pytest.mark.parametrize("name", ["motion", "sway"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e30])
+def test_one_damaged_value_without_kernels_renders_a_picture(name: str, value: float) -> None:
+    decoder = _decoder(8, 40, 150)
+    weights = _weights(decoder)
+    weights[name].view(-1)[3] = value
+    frames = decoder.render({**weights, "reference": torch.rand(3, 40, 150)}, TIMES)
+    assert torch.isfinite(frames).all()
+
+
 def test_damaged_motion_renders_a_picture() -> None:
     decoder = _decoder(8, 32, 32)
     weights = _weights(decoder)
+    weights["sway"].view(-1)[:5] = torch.tensor([float("nan"), float("inf"), -1e30, 1e9, 7.0])
     weights["motion"][:] = torch.tensor([float("nan"), float("inf"), -1e30, 1e9, 7.0, -7.0])[
         :, None, None
     ]
     frames = decoder.render({**weights, "reference": torch.rand(3, 32, 32)}, TIMES)
     assert torch.isfinite(frames).all()
-
-
-def test_bent_motion_leaves_the_middle_and_moves_both_ends_alike() -> None:
-    evenly, bent = torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)
-    evenly[:, 0], bent[:, 2] = 7.0, 7.0
-    times = torch.tensor([0.0, 3.5, 7.0])
-    assert frame_fields(evenly, times, 64, 64)[0, :, 0, 5, 5].tolist() == [-7.0, 0.0, 7.0]
-    assert frame_fields(bent, times, 64, 64)[0, :, 0, 5, 5].tolist() == [7.0, 0.0, 7.0]
 
 
 def test_shipped_kernels_fit_the_decode_file() -> None:

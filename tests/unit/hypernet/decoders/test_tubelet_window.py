@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypernet.crop import Crop
+from hypernet.decoders.clip_motion import sways
 from hypernet.decoders.tubelet import Tubelet
 from hypernet.decoders.tubelet_window import cut_out, reference_window_of, window_of
 from hypernet.predictor.initial_kernels import initial_base
@@ -13,18 +14,20 @@ from tests.unit.hypernet.predictor.samples import SMALL
 
 CONFIG = SMALL.decoder
 SHAPE = ClipShape(frames=8, height=230, width=310)
+TIMES = st.integers(0, 14).map(lambda halves: halves / 2)
 CROPS = st.tuples(st.integers(0, 200), st.integers(0, 280), st.integers(1, 64), st.integers(1, 64))
 
 
 @settings(max_examples=12, deadline=None)
-@given(CROPS, st.sampled_from([0.0, 1.5, 12.0]), st.booleans(), st.integers(0, 7))
+@given(CROPS, st.sampled_from([0.0, 1.5, 12.0]), st.booleans(), TIMES)
 def test_a_window_renders_the_same_pixels(
-    place: tuple[int, int, int, int], motion: float, has_reference: bool, time: int
+    place: tuple[int, int, int, int], motion: float, has_reference: bool, time: float
 ) -> None:
     torch.manual_seed(sum(place))
     decoder = Tubelet(CONFIG, SHAPE, initial_base(CONFIG, torch.Generator().manual_seed(3)))
     weights = {spec.name: torch.randn(spec.shape) * 0.3 for spec in decoder.weight_specs()}
-    weights["motion"] = torch.randn(weights["motion"].shape) * motion
+    for name in ("motion", "sway"):
+        weights[name] = torch.randn(weights[name].shape) * motion
     top, left, height, width = place
     crop = Crop(
         top=top,
@@ -32,17 +35,17 @@ def test_a_window_renders_the_same_pixels(
         height=min(height, SHAPE.height - top),
         width=min(width, SHAPE.width - left),
     )
-    window = window_of(decoder, weights["motion"], crop)
+    window = window_of(decoder, weights, crop)
     parts = cut_out(weights, window)
     if has_reference:
         weights["reference"] = torch.rand(3, SHAPE.height, SHAPE.width)
-        known = reference_window_of(decoder, weights["motion"], crop)
+        known = reference_window_of(decoder, weights, crop)
         elsewhere = torch.rand(3, SHAPE.height, SHAPE.width)
         elsewhere[:, known.top : known.bottom, known.left : known.right] = known.of(
             weights["reference"]
         )
         parts["reference"] = window.of(elsewhere)
-    times = torch.tensor([float(time)])
+    times = torch.tensor([time])
     cut = decoder.resized(ClipShape(frames=8, height=window.height, width=window.width))
     whole = crop.of(decoder.render(weights, times))
     part = crop.within(window).of(cut.render(parts, times))
@@ -52,5 +55,17 @@ def test_a_window_renders_the_same_pixels(
 def test_a_window_without_motion_is_the_tiles_around_the_crop() -> None:
     decoder = Tubelet(CONFIG, SHAPE)
     crop = Crop(top=100, left=100, height=16, width=16)
-    motion = torch.zeros(decoder.weight_specs()[0].shape)
-    assert window_of(decoder, motion, crop) == Crop(top=64, left=64, height=128, width=128)
+    moving = {spec.name: torch.zeros(spec.shape) for spec in decoder.weight_specs()[:2]}
+    assert window_of(decoder, moving, crop) == Crop(top=64, left=64, height=128, width=128)
+
+
+def test_a_window_reaches_as_far_as_a_clip_sways() -> None:
+    decoder = Tubelet(CONFIG, SHAPE)
+    crop = Crop(top=100, left=140, height=16, width=16)
+    moving = {spec.name: torch.zeros(spec.shape) for spec in decoder.weight_specs()[:2]}
+    moving["sway"][0] = 100.0
+    window = window_of(decoder, moving, crop)
+    farthest = 100 * float(sways()[:, 0].abs().max())
+    assert window.left <= 140 - farthest
+    assert window.right >= 156 + farthest
+    assert reference_window_of(decoder, moving, crop).left <= 140 - farthest
