@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.decoders.integer_prior import PriorConfig
@@ -37,3 +40,25 @@ def drifting(frames: int, height: int, width: int, speed: float = 2.0) -> Tensor
         for t in range(frames)
     ]
     return torch.stack(pictures)
+
+
+SHAKE = [(2, -1), (-1, 2), (1, 1), (-2, -2), (2, 1), (-1, -1), (0, 2), (1, -2)]
+"""Pixels to the right and down for each frame of a clip: no smooth path."""
+
+
+def shaking(shifts: Sequence[tuple[int, int]], height: int, width: int) -> Tensor:
+    """A texture without repetition, coarse and fine, as a shaking camera shows it, as above."""
+    generator = torch.Generator().manual_seed(1)
+    size = (height + 32, width + 32)
+    layers = [
+        F.interpolate(
+            torch.rand(1, 3, size[0] // cell, size[1] // cell, generator=generator),
+            size=size,
+            mode="bicubic",
+        )
+        for cell in (32, 16, 8)
+    ]
+    picture = torch.stack(layers).mean(0)[0].clamp(0, 1)
+    return torch.stack(
+        [picture[:, 16 - y : 16 - y + height, 16 - x : 16 - x + width] for x, y in shifts]
+    )

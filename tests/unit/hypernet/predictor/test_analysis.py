@@ -3,12 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hypernet.decoders.spectrum import CLIP_FRAMES
+from hypernet.decoders.clip_motion import SWAYS, sway_size
+from hypernet.decoders.spectrum import CLIP_FRAMES, spectrum
 from hypernet.decoders.warp import MOTION_CELL
 from hypernet.native import library
 from hypernet.predictor import analysis
 from hypernet.predictor.analysis import Reference, analyse, departure
-from tests.unit.hypernet.predictor.samples import drifting
+from tests.unit.hypernet.predictor.samples import SHAKE, drifting, shaking
 
 CHANNELS = 1552
 
@@ -21,6 +22,7 @@ def test_the_spectrum_holds_the_energy_of_what_stands_still() -> None:
     energy = CLIP_FRAMES * float((smooth - 0.5).square().sum())
     assert float(clip.spectra.square().sum()) == pytest.approx(energy, rel=0.02)
     assert not clip.motion.any()
+    assert not clip.sway.any()
 
 
 @pytest.mark.parametrize("given", [1, 5])
@@ -31,6 +33,7 @@ def test_missing_frames_repeat_the_last_and_missing_cells_the_border(given: int)
     whole = frames[:, [min(n, given - 1) for n in range(CLIP_FRAMES)]][..., rows, :][..., columns]
     short, full = analyse(frames, 2, CHANNELS), analyse(whole, 2, CHANNELS)
     assert torch.equal(short.motion, full.motion)
+    assert torch.equal(short.sway, full.sway)
     torch.testing.assert_close(short.spectra, full.spectra, atol=1e-4, rtol=0)
 
 
@@ -42,6 +45,22 @@ def test_frames_of_a_pan_are_moved_to_the_middle_of_the_clip() -> None:
     inside = (slice(None), slice(None), slice(32, -32), slice(32, -32))
     error, before = ((x - middle)[inside].square().mean() for x in (found, unmoved))
     assert float(error) < 0.1 * float(before)
+
+
+@pytest.mark.parametrize("without_compiler", [False, True])
+def test_frames_of_a_shaking_camera_are_lined_up(
+    *, without_compiler: bool, request: pytest.FixtureRequest
+) -> None:
+    if without_compiler:
+        request.getfixturevalue("without_kernels")
+    frames = shaking(SHAKE, 128, 192)[None]
+    found, unmoved = analyse(frames, 8, CHANNELS), analyse(frames, 0, CHANNELS)
+    assert found.sway.shape == (1, 2 * SWAYS, *sway_size(128, 192))
+    assert found.sway.any()
+    assert not unmoved.sway.any()
+    moves = spectrum(CHANNELS).index >= spectrum(CHANNELS).patterns
+    left, before = (x.spectra[:, moves, 2:-2, 2:-2].square().sum() for x in (found, unmoved))
+    assert float(left) < 0.1 * float(before)
 
 
 def test_a_clip_like_its_reference_departs_by_nothing() -> None:
@@ -70,12 +89,13 @@ def test_frames_are_lined_up_as_torch_does_it(
 ) -> None:
     generator = torch.Generator().manual_seed(2)
     motion = speed * torch.randn(2, 4, 2, 3, generator=generator)
+    sway = speed * torch.randn(2, 2 * SWAYS, 1, 1, generator=generator)
     luma = torch.rand(2, 8, 1, 64, 80, generator=generator)
     chroma = torch.rand(2, 8, 2, 32, 40, generator=generator)
     expected = luma.clone(), chroma.clone()
-    analysis._line_up(luma, chroma, motion)
+    analysis._line_up(luma, chroma, motion, sway)
     monkeypatch.setattr(analysis, "can_align", lambda _: False)
-    analysis._line_up(*expected, motion)
+    analysis._line_up(*expected, motion, sway)
     torch.testing.assert_close((luma, chroma), expected, rtol=0, atol=1e-3)
 
 

@@ -14,7 +14,7 @@ from hypernet.errors import InvalidSettings, MissingDecodeFile, UnreadableInput
 from hypernet.predictor.predicted import NearClip
 from hypernet.predictor.predictor import Predictor, load_predictor, pack_predictor
 from hypernet.weights import ClipShape
-from tests.unit.hypernet.predictor.samples import SMALL, drifting, small_model
+from tests.unit.hypernet.predictor.samples import SHAKE, SMALL, drifting, shaking, small_model
 
 
 def _write_decode_file(folder: Path, seed: int = 0) -> Path:
@@ -94,6 +94,14 @@ def test_a_clip_like_its_reference_sends_less(predictor: Predictor) -> None:
     assert not alone.symbols["gate"].any()
     assert not alone.symbols["motion"][2:].any()
     assert np.abs(against.symbols["grid"]).sum() < 0.5 * np.abs(alone.symbols["grid"]).sum()
+
+
+def test_a_clip_that_shakes_sends_a_sway(predictor: Predictor) -> None:
+    clips = shaking(SHAKE, 128, 160), drifting(8, 128, 160)
+    shaken, smooth = (predictor.predict(clip, 60) for clip in clips)
+    assert shaken.symbols["sway"].any()
+    assert shaken.step_indices["sway"] == shaken.step_indices["motion"]
+    assert not smooth.symbols["sway"].any()
 
 
 def test_a_decode_file_renders_what_was_packed(tmp_path: Path) -> None:
