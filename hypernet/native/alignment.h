@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "bilinear.h"
 #include "field.h"
 #include "kernels.h"
 
@@ -27,41 +28,20 @@ INLINE void places_of_row(const nrv_alignment *a, const float *motion, int momen
     for (int x = 0; x < width; x++) to_y[x] += (float)row;
 }
 
-/* A row of one picture read at places, the border repeated, and, unless `along` is NULL, how it
- * changes there: by x, then by y.
+/* A row of one picture read at places and, unless `along` is NULL, how it changes there: by x, then
+ * by y.
  */
-INLINE void sampled_row(const float *restrict picture, int height, int width,
-                        float *restrict across, float *restrict down, int *restrict place,
-                        float *restrict out, float *restrict along) {
+INLINE void moved_picture_row(const nrv_alignment *a, int moment, float *restrict places,
+                              int *restrict place, float *restrict out, float *restrict along) {
+    int width = a->width, height = a->height;
+    const float *picture = a->pictures + (size_t)moment * height * width;
+    float *to_x = places, *to_y = places + width, *along_y = along ? along + width : NULL;
     float right = (float)(width - 1), bottom = (float)(height - 1);
-    float *restrict along_x = along, *restrict along_y = along ? along + width : NULL;
-    for (int x = 0; x < width; x++) {
-        float to_x = across[x], to_y = down[x];
-        float at_x = limited(to_x, right), at_y = limited(to_y, bottom);
-        int x0 = (int)at_x, y0 = (int)at_y;
-        /* At the last row or column the next has no share: the one before stands for it. */
-        x0 = x0 < width - 1 ? x0 : width - 2;
-        y0 = y0 < height - 1 ? y0 : height - 2;
-        across[x] = at_x - (float)x0;
-        down[x] = at_y - (float)y0;
-        place[x] = y0 * width + x0;
-        if (!along) continue;
-        /* Beyond the border nothing changes. */
-        along_x[x] = (to_x > 0.0f) & (to_x < right) ? 1.0f : 0.0f;
-        along_y[x] = (to_y > 0.0f) & (to_y < bottom) ? 1.0f : 0.0f;
-    }
-    const float *restrict low = picture + width;
-    for (int x = 0; x < width; x++) {
-        int at = place[x];
-        float above = picture[at], below = low[at];
-        float at_top = picture[at + 1] - above, at_low = low[at + 1] - below;
-        above += across[x] * at_top;
-        below += across[x] * at_low;
-        out[x] = above + down[x] * (below - above);
-        if (!along) continue;
-        along_x[x] *= at_top + down[x] * (at_low - at_top);
-        along_y[x] *= below - above;
-    }
+    /* Beyond the border nothing changes. */
+    for (int x = 0; x < width && along; x++) along[x] = (to_x[x] > 0.0f) & (to_x[x] < right);
+    for (int x = 0; x < width && along; x++) along_y[x] = (to_y[x] > 0.0f) & (to_y[x] < bottom);
+    find_neighbours(height, width, 0, width, to_x, to_y, place);
+    sampled_row(picture, width, 0, width, to_x, to_y, place, out, along, along_y);
 }
 
 #endif

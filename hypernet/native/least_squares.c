@@ -27,8 +27,7 @@ INLINE void moved_row(const nrv_alignment *a, const float *motion, int row, cons
     int width = a->width;
     for (int t = 0; t < a->moments; t++) {
         places_of_row(a, motion, t, row, s->line, s->places);
-        sampled_row(a->pictures + (size_t)t * a->height * width, a->height, width, s->places,
-                    s->places + width, s->place, row_of(a, s, row) + t * width, NULL);
+        moved_picture_row(a, t, s->places, s->place, row_of(a, s, row) + t * width, NULL);
     }
 }
 

@@ -25,8 +25,7 @@ INLINE void moved_row(const nrv_alignment *a, const float *motion, int row, int 
     for (int t = 0; t < a->moments; t++) {
         float *along = with_slopes ? s->slopes + 2 * t * width : NULL;
         places_of_row(a, motion, t, row, s->line, s->places);
-        sampled_row(a->pictures + (size_t)t * a->height * width, a->height, width, s->places,
-                    s->places + width, s->place, s->moved + t * width, along);
+        moved_picture_row(a, t, s->places, s->place, s->moved + t * width, along);
     }
     if (a->target) {
         memcpy(wanted, a->target + (size_t)row * width, sizeof(float) * width);

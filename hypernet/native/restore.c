@@ -4,39 +4,12 @@
  */
 #include <stdlib.h>
 
+#include "bilinear.h"
 #include "field.h"
 #include "kernels.h"
 
 enum { LUMA = 16, CHROMA = 8, PLANES = LUMA + CHROMA, PIXELS = 48, GAIN_SCALE = 16, LANES = 8 };
 enum { BLOCK = 4, WAVES = BLOCK + 2, MOST_GROUPS = 4 }; /* Quarter-size pixels of a cell; see `waves_of`. */
-
-/* One row of a picture read at displaced places, the border repeated: bilinear. */
-INLINE void sampled_row(const float *restrict picture, int height, int width, int row, int start,
-                        int stop, const float *restrict moved, int *restrict place,
-                        float *restrict shares, float *restrict out) {
-    float right = (float)(width - 1), bottom = (float)(height - 1);
-    float *across = shares, *down = shares + width;
-    int *second = place + width;
-    for (int x = start; x < stop; x++) {
-        /* What moves right is found to the left. */
-        float at_x = limited((float)x - moved[x], right);
-        float at_y = limited((float)row - moved[width + x], bottom);
-        int x0 = (int)at_x, y0 = (int)at_y;
-        /* At the last row or column the next has no share: the one before stands for it. */
-        x0 = x0 < width - 1 ? x0 : width - 2;
-        y0 = y0 < height - 1 ? y0 : height - 2;
-        across[x] = at_x - (float)x0;
-        down[x] = at_y - (float)y0;
-        place[x] = y0 * width + x0;
-        second[x] = place[x] + width;
-    }
-    for (int x = start; x < stop; x++) {
-        const float *top = picture + place[x], *low = picture + second[x];
-        float above = top[0] + across[x] * (top[1] - top[0]);
-        float below = low[0] + across[x] * (low[1] - low[0]);
-        out[x] = above + down[x] * (below - above);
-    }
-}
 
 typedef struct {
     const float *luma;   /* height x width */
@@ -61,7 +34,7 @@ typedef struct {
 
 typedef struct {
     int start, stop; /* quarter-size columns that are wanted; start is a multiple of 4 */
-    float *line, *moved, *shares, *sampled;
+    float *line, *moved, *places, *sampled;
     int *place;
     float *rows[3];  /* (quarter width + 2) x planes */
     float *waves[3]; /* of the same rows: 6 x blocks x planes */
@@ -77,8 +50,12 @@ INLINE const float *row_of(const field *motion, const float *picture, int height
     /* The convolution sees one pixel around. */
     int start = s->start > 0 ? factor * (s->start - 1) : 0;
     int stop = factor * (s->stop + 1) < width ? factor * (s->stop + 1) : width;
-    sampled_row(picture, height, width, row, start, stop, s->moved, s->place, s->shares,
-                s->sampled);
+    float *across = s->places, *down = s->places + width;
+    /* What moves right is found to the left. */
+    for (int x = start; x < stop; x++) across[x] = (float)x - s->moved[x];
+    for (int x = start; x < stop; x++) down[x] = (float)row - s->moved[width + x];
+    find_neighbours(height, width, start, stop, across, down, s->place);
+    sampled_row(picture, width, start, stop, across, down, s->place, s->sampled, NULL, NULL);
     return s->sampled;
 }
 
@@ -164,7 +141,8 @@ INLINE void products(float *const waves[3], size_t place, int count, int groups,
                     sums[block * groups + group] +=
                         seen[block * PLANES + plane] * load(taps + LANES * group);
     }
-    memcpy(out, sums, sizeof(v8) * count * groups);
+    UNROLL
+    for (int i = 0; i < count * groups; i++) memcpy(out + LANES * i, sums + i, sizeof(v8));
 }
 
 INLINE void convolved_row(const nrv_frame *f, int first, int last, int groups, scratch *s) {
@@ -333,12 +311,12 @@ int nrv_restore(const nrv_frame *f, const nrv_target *to) {
     size_t waves = WAVES * blocks * PLANES, sums = WAVES * blocks * f->hidden;
     size_t tiles = (size_t)f->tile_columns * 2 * f->hidden;
     size_t floats = f->motion_columns + 18 * width + 3 * (row + waves) + sums + tiles;
-    float *memory = malloc(floats * sizeof(float) + 2 * width * sizeof(int));
+    float *memory = malloc(floats * sizeof(float) + width * sizeof(int));
     if (!memory) return -1;
     scratch s = {.line = memory};
     s.moved = s.line + f->motion_columns;
-    s.shares = s.moved + 2 * width;
-    s.sampled = s.shares + 2 * width;
+    s.places = s.moved + 2 * width;
+    s.sampled = s.places + 2 * width;
     s.rows[0] = s.sampled + 2 * width;
     for (int i = 1; i < 3; i++) s.rows[i] = s.rows[i - 1] + row;
     s.waves[0] = s.rows[2] + row;
