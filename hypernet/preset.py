@@ -11,6 +11,8 @@ from hypernet.fitting import BATCH_FRAMES
 from hypernet.weights import ClipShape
 
 SEGMENT_FRAMES = 64
+LONG_SEGMENT_FRAMES = 96
+"""Where all clips depend on one: a key clip takes as much as ten that stand still."""
 WHOLE_CLIP_FRAMES = 4096
 
 

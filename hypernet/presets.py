@@ -13,7 +13,7 @@ from hypernet.errors import InvalidSettings
 from hypernet.fitted_presets import NERV, NERV_PLUS, NIRVANA, SRNERV, paper_nerv, paper_nerv_plus
 from hypernet.predictor.files import find_predictor
 from hypernet.predictor.motion import MOTION_STEPS
-from hypernet.preset import Preset
+from hypernet.preset import LONG_SEGMENT_FRAMES, SEGMENT_FRAMES, Preset
 from hypernet.preset_names import unknown_preset
 
 MIDDLE_QUALITY = 50
@@ -56,6 +56,7 @@ def _predicted(
     *,
     model: str = DEFAULT_MODEL,
     decoder: int = Tubelet.wire_id,
+    segment_frames: int = SEGMENT_FRAMES,
     steps_per_clip: float = 0,
     motion_steps: int = MOTION_STEPS,
     target_psnr_db: float | None = None,
@@ -68,6 +69,7 @@ def _predicted(
         rate_weight=math.nan,
         epochs=steps_per_clip,
         min_steps=0,
+        segment_frames=segment_frames,
         predictor=model,
         motion_steps=motion_steps,
         target_psnr_db=target_psnr_db,
@@ -89,10 +91,13 @@ PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
         DEBUG,
-        _predicted("fast", "predicted in one forward pass per clip"),
+        _predicted(
+            "fast", "predicted in one forward pass per clip", segment_frames=LONG_SEGMENT_FRAMES
+        ),
         _predicted(
             "balanced",
             "predicted, then refined to 32 dB unless told otherwise",
+            segment_frames=LONG_SEGMENT_FRAMES,
             steps_per_clip=2,
             motion_steps=24,
             target_psnr_db=32.0,

@@ -1,7 +1,8 @@
 """In which order the clips of a segment are coded, and which clip each departs from.
 
-The key clip is in the middle; both its neighbours are coded against it, all other clips against
-the neighbour on their side. So no clip needs more than two others, and references are near.
+The key clip is in the middle; on each side its neighbour is coded against it and, in a long
+segment, a clip farther out. All others are coded against the nearest of these. So no clip needs
+more than two others, and references are near.
 """
 
 from __future__ import annotations
@@ -30,13 +31,20 @@ def coding_order(num_clips: int) -> tuple[Step, ...]:
     """The clips of a segment in coding order; references come first."""
     key = (num_clips - 1) // 2
     steps = [Step(clip=key)]
-    for side in (-1, 1):
-        neighbour = key + side
-        clip, reference, depth = neighbour, key, 1
-        while 0 <= clip < num_clips:
-            steps.append(Step(clip=clip, reference=reference, depth=depth))
-            clip, reference, depth = clip + side, neighbour, 2
+    for side, count in ((-1, key), (1, num_clips - 1 - key)):
+        anchors = _anchors(count)
+        steps += [Step(clip=key + side * near, reference=key, depth=1) for near in anchors]
+        for far in (far for far in range(1, count + 1) if far not in anchors):
+            _, nearest = min((abs(anchor - far), anchor) for anchor in anchors)
+            reference = key + side * nearest
+            steps.append(Step(clip=key + side * far, reference=reference, depth=2))
     return tuple(steps)
+
+
+def _anchors(count: int) -> list[int]:
+    """Which of the clips on one side of the key, counted from it, are coded against it."""
+    # With fewer than four a second one is as far from the key as it is nearer to the others.
+    return [1, (count + 2) // 2] if count >= 4 else [1][:count]
 
 
 def all_keys(num_clips: int) -> tuple[Step, ...]:

@@ -32,7 +32,8 @@ DEAD_ZONE = 0.17
 """How much smaller than a step a value is made before it is rounded, when training starts."""
 GATE_STEP_INDEX = 176
 TILES_STEP_INDEX = 152
-DEPTH_STEPS = (-3, 0, 3)
+DEPTH_STEPS = (-6, 0, 4)
+"""How much coarser the grid's step is, as indices, by the number of clips that a clip needs."""
 _SMALLEST = 1e-6
 _ROWS_AT_ONCE = 8
 """Rows of cells."""

@@ -11,7 +11,8 @@ from hypernet.video.reader import ReadReport, read_frames
 from hypernet.video.shots import mark_shots
 
 MAX_FRAMES = 64
-MAX_BYTES = 512 << 20
+MAX_BYTES = 300 << 20
+"""48 frames of 1920x1080, so that a worker stays below 1.5 GiB."""
 CLIP_MULTIPLE = 8
 """Parts of a long shot are multiples of this where they can be, so that they hold whole clips."""
 

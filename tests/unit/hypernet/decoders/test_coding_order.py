@@ -5,7 +5,7 @@ import pytest
 from hypernet.decoders.coding_order import Step, all_keys, chain, coding_order, nearest_frame
 
 
-@pytest.mark.parametrize("num_clips", range(1, 12))
+@pytest.mark.parametrize("num_clips", range(1, 20))
 def test_every_clip_once_after_its_reference_and_no_more_than_two_others(num_clips: int) -> None:
     order = coding_order(num_clips)
     assert sorted(step.clip for step in order) == list(range(num_clips))
@@ -15,6 +15,12 @@ def test_every_clip_once_after_its_reference_and_no_more_than_two_others(num_cli
     assert needs == {step.clip: step.depth for step in order}
     assert max(needs.values()) <= 2
     assert list(needs.values()).count(0) == 1
+
+
+def test_references_are_near_in_a_long_segment() -> None:
+    references = {step.clip: step.reference for step in coding_order(12)}
+    assert [references[clip] for clip in range(6)] == [2, 2, 5, 4, 5, None]
+    assert [references[clip] for clip in range(6, 12)] == [5, 6, 9, 5, 9, 9]
 
 
 @pytest.mark.parametrize("num_clips", [1, 2, 8])
