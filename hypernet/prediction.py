@@ -208,7 +208,9 @@ class _SegmentWork:
         if step.clip in self.kept:
             return self.kept[step.clip]
         with memory_of(self.decoders.device):
-            analysed = self.predictor.analyse(self.parts[step.clip], self.settings.motion_steps)
+            analysed = self.predictor.analyse(
+                self.parts[step.clip], self.settings.quality, self.settings.motion_steps
+            )
         height, width = self.parts[0].shape[-2:]
         if self.settings.target_psnr_db and len(self.parts) * height * width <= KEPT_PIXELS:
             self.kept[step.clip] = analysed

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernet.bitstream.steps import step_size
-from hypernet.decoders.clip_motion import frame_fields, motion_at
+from hypernet.decoders.clip_motion import clip_phase, frame_fields, motion_at
 from hypernet.decoders.lapped import lapped
 from hypernet.decoders.planes import luma_of, planes_of
 from hypernet.decoders.spectrum import (
@@ -26,6 +26,7 @@ from hypernet.decoders.spectrum import (
 from hypernet.decoders.tubelet_layers import moved_reference, whole_cells
 from hypernet.decoders.warp import MOTION_CELL, enlarged, halved, inverse_field, sample
 from hypernet.predictor.motion import clip_motion, reference_gate, reference_motion
+from hypernet.predictor.motion_choice import chosen_motion, texture
 from hypernet.predictor.native_analysis import (
     can_align,
     can_read,
@@ -36,6 +37,7 @@ from hypernet.predictor.native_analysis import (
 )
 
 MOTION_STEP_INDEX = 160
+_MOTION_STEP = step_size(MOTION_STEP_INDEX)
 _COARSE = 4
 """Pixels along each side of the squares that the way back is sought for."""
 _ROWS_AT_ONCE = 4
@@ -75,7 +77,9 @@ class AnalysedClip:
 
 
 @torch.no_grad()
-def analyse(frames_BTCHW: Tensor, motion_steps: int, channels: int) -> AnalysedClip:
+def analyse(
+    frames_BTCHW: Tensor, motion_steps: int, channels: int, price_B: Tensor
+) -> AnalysedClip:
     """What can be known of clips before their references are coded.
 
     Args:
@@ -83,12 +87,15 @@ def analyse(frames_BTCHW: Tensor, motion_steps: int, channels: int) -> AnalysedC
             the last, missing rows and columns of cells the border.
         motion_steps: gradient steps for the motion.
         channels: that are sent.
+        price_B: bits that a squared error of luma is worth, for the choice of the motion.
     """
     with torch.autocast(frames_BTCHW.device.type, enabled=False):
         # Before there are planes of full size, which would double what the search takes of memory.
-        motion, sway = map(_to_symbols, clip_motion(_half_luma(frames_BTCHW), motion_steps))
+        found, sway = clip_motion(_half_luma(frames_BTCHW), motion_steps)
         luma, chroma = _planes(frames_BTCHW)
-        _line_up(luma, chroma, *(x * step_size(MOTION_STEP_INDEX) for x in (motion, sway)))
+        motion = _chosen(found, luma[:, CLIP_FRAMES // 2], _squared_phases(found), price_B)
+        sway = torch.floor(sway / _MOTION_STEP + 0.5)
+        _line_up(luma, chroma, motion * _MOTION_STEP, sway * _MOTION_STEP)
         mean = luma.mean(1)
         return AnalysedClip(
             motion=motion,
@@ -100,14 +107,16 @@ def analyse(frames_BTCHW: Tensor, motion_steps: int, channels: int) -> AnalysedC
 
 
 @torch.no_grad()
-def departure(clip: AnalysedClip, reference: Reference | None) -> tuple[Tensor, Tensor, Tensor]:
+def departure(
+    clip: AnalysedClip, reference: Reference | None, price_B: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Motion symbols ``(B, 6, h, w)``, gate, and the spectrum less that of the moved reference."""
     gate = torch.zeros_like(clip.spectra[:, :1])
     if reference is None:
         motion = torch.cat((clip.motion, torch.zeros_like(clip.motion[:, :2])), 1)
         return motion, gate, clip.spectra
-    motion = torch.cat((clip.motion, _onward(clip, reference)), 1)
-    start = moved_reference(reference.picture, motion[:, 4:] * step_size(MOTION_STEP_INDEX))
+    motion = torch.cat((clip.motion, _onward(clip, reference, price_B)), 1)
+    start = moved_reference(reference.picture, motion[:, 4:] * _MOTION_STEP)
     gate = reference_gate(clip.mean, start[0])
     known = _still_spectra(*_lapped(*start), clip.spectra.shape[1])
     return motion, gate, known.mul_(gate - 1).add_(clip.spectra)
@@ -189,13 +198,25 @@ def _way_back(motion_BT2hw: Tensor, height: int, width: int) -> Tensor:
     return torch.unflatten(inverse_field(-fields.flatten(0, 1)), 0, fields.shape[:2])
 
 
-def _onward(clip: AnalysedClip, reference: Reference) -> Tensor:
+def _onward(clip: AnalysedClip, reference: Reference, price_B: Tensor) -> Tensor:
     """Symbols of the motion against the reference."""
-    picture = halved(planes_of(reference.picture)[0])
-    pixels = clip.motion * step_size(MOTION_STEP_INDEX)
-    return _to_symbols(
-        reference_motion(picture, halved(clip.mean), pixels, reference.offset, clip.motion_steps)
+    picture, pixels = halved(planes_of(reference.picture)[0]), clip.motion * _MOTION_STEP
+    found = reference_motion(
+        picture, halved(clip.mean), pixels, reference.offset, clip.motion_steps
     )
+    return _chosen(found, clip.mean, found.new_tensor([CLIP_FRAMES]), price_B)
+
+
+def _chosen(found: Tensor, picture_B1HW: Tensor, shares_K: Tensor, price_B: Tensor) -> Tensor:
+    """Symbols of what was found, in pixels; see ``chosen_motion``."""
+    shows = texture(picture_B1HW) * _MOTION_STEP**2
+    return chosen_motion(found / _MOTION_STEP, shows, shares_K, price_B)
+
+
+def _squared_phases(like: Tensor) -> Tensor:
+    """Squared shares in what moves evenly and what bends, summed over frames."""
+    squares = clip_phase(torch.arange(CLIP_FRAMES).to(like)).square()
+    return torch.stack((squares.sum(), squares.square().sum()))
 
 
 def _lapped(luma: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
@@ -246,7 +267,3 @@ def _spatial_spectra(luma_NCHW: Tensor, chroma_NCHW: Tensor, patterns: Spectrum)
     chroma_spectra = torch.unflatten(torch.matmul(kernel, chroma.flatten(2)), 0, (-1, 2))
     both = torch.cat((luma_spectra, chroma_spectra.flatten(1, 2)), 1)
     return torch.unflatten(both, 2, luma.shape[-2:])
-
-
-def _to_symbols(motion: Tensor) -> Tensor:
-    return torch.floor(motion / step_size(MOTION_STEP_INDEX) + 0.5)

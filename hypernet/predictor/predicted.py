@@ -67,11 +67,12 @@ class ClipPredictor(ABC):
         """In which order the clips of a segment are coded, and against which."""
 
     @abstractmethod
-    def analyse(self, frames_TCHW: Tensor, motion_steps: int = MOTION_STEPS) -> Any:
+    def analyse(self, frames_TCHW: Tensor, quality: int, motion_steps: int = MOTION_STEPS) -> Any:
         """What can be known of a clip before those that it departs from are coded.
 
         Args:
             frames_TCHW: 1 to 8 RGB frames, uint8, or float in [0, 1]; any size.
+            quality: about that of the prediction; motion is as exact as it is worth there.
             motion_steps: gradient steps for the motion, where the decoder has one.
         """
 
@@ -101,7 +102,7 @@ class ClipPredictor(ABC):
         Raises:
             InvalidSettings: quality out of range.
         """
-        analysed = self.analyse(frames_TCHW, motion_steps)
+        analysed = self.analyse(frames_TCHW, quality, motion_steps)
         return self.predict_analysed(analysed, quality, near, depth)
 
 

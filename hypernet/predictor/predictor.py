@@ -34,6 +34,7 @@ from hypernet.predictor.tile_predictor import TilePredictor, unpack_tile_predict
 from hypernet.predictor.transformer import TransformerConfig
 from hypernet.predictor.weight_predictor import (
     GATE_STEP_INDEX,
+    PATIENCE,
     TILES_STEP_INDEX,
     ModelConfig,
     PredictedWeights,
@@ -46,10 +47,6 @@ from hypernet.tensor_file import tensor_bytes
 FORMAT = "tubelet-predictor-2"
 
 _DECODE_SIDE = ("kernels.", "prior.")
-
-
-PATIENCE = 2.0
-"""How much more an error counts in rounding than in training, where values are noisy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -76,10 +73,13 @@ class Predictor(ClipPredictor):
         """The key clip in the middle; no clip needs more than two others."""
         return coding_order(num_clips)
 
-    def analyse(self, frames_TCHW: Tensor, motion_steps: int = MOTION_STEPS) -> _Analysed:
+    def analyse(
+        self, frames_TCHW: Tensor, quality: int, motion_steps: int = MOTION_STEPS
+    ) -> _Analysed:
         """See ``ClipPredictor``."""
+        step = torch.tensor([self._model.config.quality_step(quality, 1)], device=self._device)
         with torch.inference_mode():
-            clip = self._model.analyse(frames_TCHW[None].to(self._device), motion_steps)
+            clip = self._model.analyse(frames_TCHW[None].to(self._device), step, motion_steps)
         return _Analysed(clip=clip, num_frames=len(frames_TCHW))
 
     def predict_analysed(

@@ -59,7 +59,12 @@ class TilePredictor(ClipPredictor):
         """NeRV-Enc codes every clip alone, TeCoNeRV each against the one before."""
         return all_keys(num_clips) if self._config.whole_frame else each_after_another(num_clips)
 
-    def analyse(self, frames_TCHW: Tensor, motion_steps: int = MOTION_STEPS) -> Tensor:  # noqa: ARG002
+    def analyse(
+        self,
+        frames_TCHW: Tensor,
+        quality: int,  # noqa: ARG002 - part of the contract
+        motion_steps: int = MOTION_STEPS,  # noqa: ARG002
+    ) -> Tensor:
         """The frames themselves: the motion is in the weights."""
         return frames_TCHW
 

@@ -34,6 +34,8 @@ GATE_STEP_INDEX = 176
 TILES_STEP_INDEX = 152
 DEPTH_STEPS = (-6, 0, 4)
 """How much coarser the grid's step is, as indices, by the number of clips that a clip needs."""
+PATIENCE = 2.0
+"""How much more an error counts in what is chosen than in training, where values are noisy."""
 _SMALLEST = 1e-6
 _ROWS_AT_ONCE = 8
 """Rows of cells."""
@@ -151,18 +153,23 @@ class WeightPredictor(nn.Module):
         motion_steps: int = MOTION_STEPS,
     ) -> PredictedWeights:
         """Weights of each clip; frames as ``analyse`` takes them."""
-        return self.weights(self.analyse(frames_BTCHW, motion_steps), step_index_B, reference)
+        clip = self.analyse(frames_BTCHW, step_index_B, motion_steps)
+        return self.weights(clip, step_index_B, reference)
 
-    def analyse(self, frames_BTCHW: Tensor, motion_steps: int) -> AnalysedClip:
-        """See ``analysis.analyse``."""
-        return analyse(frames_BTCHW, motion_steps, self.config.decoder.grid_channels)
+    def analyse(
+        self, frames_BTCHW: Tensor, step_index_B: Tensor, motion_steps: int
+    ) -> AnalysedClip:
+        """See ``analysis.analyse``; the step is about that of the grid."""
+        channels, price = self.config.decoder.grid_channels, PATIENCE * error_price(step_index_B)
+        return analyse(frames_BTCHW, motion_steps, channels, price)
 
     def weights(
         self, clip: AnalysedClip, step_index_B: Tensor, reference: Reference | None = None
     ) -> PredictedWeights:
         """Weights of clips that were analysed."""
         with torch.autocast(step_index_B.device.type, enabled=False):
-            motion, gate, spectra = departure(clip, reference)
+            price = PATIENCE * error_price(step_index_B)
+            motion, gate, spectra = departure(clip, reference, price)
             values = spectra / step_sizes(step_index_B)
         condition = self.config.prior.step_weights(step_index_B) / STEP_GAIN
         cells, tiles = self.transformer(_tokens(values, gate, reference), condition)
@@ -208,13 +215,17 @@ def distortion_weight(step_index_B: Tensor) -> Tensor:
     return MIDDLE_WEIGHT / relative.square()
 
 
+def error_price(step_index_B: Tensor) -> Tensor:
+    """Bits that a squared error of one pixel and colour is worth, as the predictor was trained."""
+    return distortion_weight(step_index_B) / 3
+
+
 def unit_price(step_index: int) -> float:
-    """Bits that a squared unit of the grid is worth, at the price the predictor was trained at.
+    """Bits that a squared unit of the grid is worth.
 
     Kernels are close to orthonormal, so a unit is an error of one step in one value.
     """
-    price = float(distortion_weight(torch.tensor([step_index]))) / 3
-    return price * step_size(step_index) ** 2
+    return float(error_price(torch.tensor([step_index]))) * step_size(step_index) ** 2
 
 
 def step_sizes(step_index_B: Tensor) -> Tensor:
