@@ -15,18 +15,18 @@ from hypernet.errors import InvalidStream
 from hypernet.plan import EncodeSettings
 from tests.clips import make_clip
 
-FRAMES = 72
+FRAMES = 104
 
 
 @pytest.fixture(name="stream", scope="module")
 def _stream(tmp_path_factory: pytest.TempPathFactory) -> NrvStream:
-    """Two segments, of five clips and of four."""
+    """Two segments, of seven clips and of six."""
     folder = tmp_path_factory.mktemp("sequential")
     make_clip(folder / "a.mkv", num_frames=FRAMES, size=(98, 58))
     settings = EncodeSettings(preset="fast", device="cpu", quality=30)
     encode_file(folder / "a.mkv", folder / "a.nrv", settings)
     stream = NrvStream(BytesSource((folder / "a.nrv").read_bytes()))
-    assert [entry.num_frames for entry in stream.reader.index.segments] == [40, 32]
+    assert [entry.num_frames for entry in stream.reader.index.segments] == [56, 48]
     return stream
 
 
@@ -52,7 +52,7 @@ def decoding_threads() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name.startswith("ThreadPoolExecutor")]
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0, FRAMES), (5, 20), (38, 50), (7, 9)])
+@pytest.mark.parametrize(("start", "stop"), [(0, FRAMES), (5, 20), (54, 66), (7, 9)])
 def test_threads_give_the_same_frames(
     stream: NrvStream, in_turn: NDArray[np.uint8], start: int, stop: int
 ) -> None:
@@ -70,7 +70,7 @@ def test_a_damaged_segment_is_told_after_the_frames_before_it(
         stream.reader, "segment", lambda number: whole(number)[: -8 if number else None]
     )
     frames = stream.frames()
-    assert len([next(frames) for _ in range(40)]) == 40
+    assert len([next(frames) for _ in range(56)]) == 56
     with pytest.raises(InvalidStream):
         next(frames)
     assert decoding_threads() == []

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypernet.predictor.motion_choice import chosen_motion, texture
-
-ONE = torch.ones(1)
 
 
 def _found(seed: int, size: tuple[int, int] = (6, 9)) -> torch.Tensor:
@@ -46,6 +44,7 @@ def test_what_moves_by_itself_goes_on_moving() -> None:
     assert torch.equal(_chosen(found, 1.0, 1.0), found)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 50), st.floats(0.01, 10))
 def test_costs_at_most_as_much_as_the_nearest_steps(seed: int, price: float) -> None:
     found = _found(seed)
