@@ -58,4 +58,20 @@ def _next_quality(trials: list[Trial], target_db: float) -> int:
     step = round((target_db + CLOSE_ENOUGH_DB / 2 - last.psnr_db) / slope)
     if step == 0:
         step = 1 if last.psnr_db < target_db else -1
-    return min(max(last.quality + step, LOWEST), HIGHEST)
+    return _between_trials(last.quality + step, trials, target_db)
+
+
+def _between_trials(quality: int, trials: list[Trial], target_db: float) -> int:
+    """On the line between what fell short and what reached the target, once there is both.
+
+    Neighbours may be the same, which says nothing of where to go.
+    """
+    short = [trial for trial in trials if trial.psnr_db < target_db]
+    low = max(short, key=lambda trial: trial.quality, default=None)
+    reached = [trial for trial in trials if low is None or trial.quality > low.quality]
+    high = min(reached, key=lambda trial: trial.quality, default=None)
+    if low is None or high is None:
+        return min(max(quality, LOWEST), HIGHEST)
+    share = (target_db + CLOSE_ENOUGH_DB / 2 - low.psnr_db) / (high.psnr_db - low.psnr_db)
+    between = low.quality + round(share * (high.quality - low.quality))
+    return min(max(between, low.quality + 1), max(high.quality - 1, low.quality + 1))

@@ -28,6 +28,14 @@ def test_a_target_within_reach_is_met_closely(slope: float, target: float) -> No
     assert len(tried) == len(set(tried)) <= MAX_TRIALS
 
 
+def test_neighbours_that_are_the_same_do_not_lead_astray() -> None:
+    tried: list[int] = []
+    encode = encoder(lambda quality: 28.2 + 0.27 * (quality // 3), tried)
+    found = reach_psnr(encode, 32.0, 50, lambda _trials: True)
+    assert 32.0 <= found.psnr_db <= 32.0 + 2 * 0.27
+    assert max(tried) == 50
+
+
 def test_a_target_out_of_reach_gives_the_best_there_is() -> None:
     found = reach_psnr(encoder(lambda q: 20 + q / 100, []), 60.0, 50, lambda _trials: True)
     assert found.quality == 100
