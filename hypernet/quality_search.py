@@ -47,31 +47,33 @@ def reach_psnr(
 
 
 def _next_quality(trials: list[Trial], target_db: float) -> int:
-    """By the line through the last trials; the same again once that is close enough."""
+    """By the line between what fell short and what reached the target, else on from the last trial.
+
+    The same again once that is close enough. Neighbours may decode alike, so only trials on both
+    sides of the target tell where it lies.
+    """
     last = trials[-1]
     if 0 <= last.psnr_db - target_db <= CLOSE_ENOUGH_DB:
         return last.quality
-    slope = USUAL_SLOPE
-    if len(trials) > 1 and (run := last.quality - trials[-2].quality):
-        slope = max((last.psnr_db - trials[-2].psnr_db) / run, USUAL_SLOPE / 4)
     # A little above, as falling short is worse than a few bytes too many.
-    step = round((target_db + CLOSE_ENOUGH_DB / 2 - last.psnr_db) / slope)
-    if step == 0:
-        step = 1 if last.psnr_db < target_db else -1
-    return _between_trials(last.quality + step, trials, target_db)
-
-
-def _between_trials(quality: int, trials: list[Trial], target_db: float) -> int:
-    """On the line between what fell short and what reached the target, once there is both.
-
-    Neighbours may be the same, which says nothing of where to go.
-    """
+    goal_db = target_db + CLOSE_ENOUGH_DB / 2
     short = [trial for trial in trials if trial.psnr_db < target_db]
     low = max(short, key=lambda trial: trial.quality, default=None)
     reached = [trial for trial in trials if low is None or trial.quality > low.quality]
     high = min(reached, key=lambda trial: trial.quality, default=None)
     if low is None or high is None:
-        return min(max(quality, LOWEST), HIGHEST)
-    share = (target_db + CLOSE_ENOUGH_DB / 2 - low.psnr_db) / (high.psnr_db - low.psnr_db)
+        return _onward(trials, goal_db)
+    share = (goal_db - low.psnr_db) / (high.psnr_db - low.psnr_db)
     between = low.quality + round(share * (high.quality - low.quality))
     return min(max(between, low.quality + 1), max(high.quality - 1, low.quality + 1))
+
+
+def _onward(trials: list[Trial], goal_db: float) -> int:
+    """By the slope of the last trials, which all lie on one side of the target."""
+    last, slope = trials[-1], USUAL_SLOPE
+    if len(trials) > 1 and (run := last.quality - trials[-2].quality):
+        slope = max((last.psnr_db - trials[-2].psnr_db) / run, USUAL_SLOPE / 4)
+    step = round((goal_db - last.psnr_db) / slope)
+    if step == 0:
+        step = 1 if last.psnr_db < goal_db else -1
+    return min(max(last.quality + step, LOWEST), HIGHEST)
