@@ -5,10 +5,12 @@ all frames of the group; each frame has a convolution of its own that reads them
 the frames share turns them into pixels. Patches are laid side by side before the convolutions, so
 that none shows a border. Nothing that is sent depends on the size of the picture.
 
+What is sent are latents: a learned linear decoder, sent with them, turns the nine latents of a 3x3
+filter into its nine weights. It starts as the identity. A latent of the trunk is its weight.
+
 A group is a clip. The first of a segment is coded on its own, every other against the one before
 it, whose weights it was started from: to show a frame, a decoder reads the symbols of at most all
-groups before it in the segment, and runs one network. Sizes are our choice, found by search; in
-place of the paper's linear decoder of latents, a weight is its integer times a learned step.
+groups before it in the segment, and runs one network. Sizes are our choice, found by search.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ MAX_GROUP = 64
 MAX_LAYERS = 8
 PATCH_PHASE = 0.25  # of the first sines, in radians from one patch to the next, times two
 SINE_GAIN = math.sqrt(2.0)  # keeps the variance of what goes into a sine about 1
+FILTER = 9  # values of a 3x3 filter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +66,7 @@ class NirvanaDecoder:
     """One network for a group of frames; see the module."""
 
     name: ClassVar[str] = "nirvana"
-    wire_id: ClassVar[int] = 4
+    wire_id: ClassVar[int] = 8
     departs_from_reference: ClassVar[bool] = False
 
     def __init__(self, config: NirvanaConfig, clip: ClipShape) -> None:
@@ -94,6 +97,8 @@ class NirvanaDecoder:
                 init_std=frame_std,
             ),
             WeightSpec(name="frame.bias", shape=(c.group_frames * c.width,), init_std=0.0),
+            _latent_decoder_spec("frame"),
+            _latent_decoder_spec("head"),
             *conv_specs("head", 3 * c.stride**2, c.width, 3, gain=0.1),
         ]
         return tuple(specs)
@@ -140,7 +145,7 @@ class NirvanaDecoder:
         index_N = times_N.round().long().clamp(0, c.group_frames - 1)
         count, (height, width) = len(index_N), features.shape[-2:]
         code = weights["frame.code"].view(c.group_frames, c.channels, 1, 1)[index_N]
-        weight = weights["frame.weight"].reshape(c.group_frames, c.width, c.channels, 3, 3)
+        weight = _filters(weights, "frame").view(c.group_frames, c.width, c.channels, 3, 3)
         bias = weights["frame.bias"].view(c.group_frames, c.width)
         x = F.conv2d(  # a group of channels for each frame
             F.gelu(features + code).reshape(1, -1, height, width),
@@ -150,7 +155,7 @@ class NirvanaDecoder:
             groups=count,
         )
         x = F.gelu(x).view(count, c.width, height, width)
-        x = upsampling_conv(x, weights["head.weight"], weights[HEAD_BIAS], c.stride)
+        x = upsampling_conv(x, _filters(weights, "head"), weights[HEAD_BIAS], c.stride)
         return x[..., : self.clip.height, : self.clip.width].float() + 0.5
 
     def _places(self, device: torch.device) -> Tensor:
@@ -168,3 +173,15 @@ def _linear_specs(name: str, outputs: int, inputs: int) -> list[WeightSpec]:
         ),
         WeightSpec(name=f"{name}.bias", shape=(outputs,), init_std=0.0),
     ]
+
+
+def _latent_decoder_spec(layer: str) -> WeightSpec:
+    """What is added to the identity: row ``k`` is the filter that latent ``k`` brings."""
+    return WeightSpec(name=f"{layer}.latent_decoder", shape=(FILTER, FILTER), init_std=0.0)
+
+
+def _filters(weights: Weights, layer: str) -> Tensor:
+    """``(outputs, inputs, 3, 3)`` from latents of the same shape."""
+    latents, change = weights[f"{layer}.weight"], weights[f"{layer}.latent_decoder"]
+    flat = latents.reshape(-1, FILTER)
+    return (flat + flat @ change).view(latents.shape)

@@ -66,6 +66,30 @@ def test_frames_differ_by_their_own_convolutions() -> None:
     assert changed.tolist() == [number == 2 for number in range(8)]
 
 
+@pytest.mark.parametrize("layer", ["frame", "head"])
+def test_the_latent_decoder_makes_filters_of_latents(layer: str) -> None:
+    nirvana, times = decoder(16, 16), torch.arange(8.0)
+    weights = dict(random_weights(nirvana))
+    change = torch.randn(9, 9, generator=torch.Generator().manual_seed(1))
+    latents = weights[f"{layer}.weight"]
+    decoded = torch.einsum("oik,kw->oiw", latents.flatten(2), torch.eye(9) + change)
+    plain = {
+        f"{layer}.weight": decoded.view_as(latents),
+        f"{layer}.latent_decoder": torch.zeros(9, 9),
+    }
+    torch.testing.assert_close(
+        nirvana.render(weights | {f"{layer}.latent_decoder": change}, times),
+        nirvana.render(weights | plain, times),
+    )
+
+
+def test_a_fit_starts_with_latents_that_are_weights() -> None:
+    specs = {spec.name: spec for spec in decoder(16, 16).weight_specs()}
+    for layer in ("frame", "head"):
+        spec = specs[f"{layer}.latent_decoder"]
+        assert (spec.init_mean, spec.init_std) == (0.0, 0.0)
+
+
 def test_binding_runs_the_trunk_once() -> None:
     nirvana = decoder(30, 41)
     weights, times = random_weights(nirvana), torch.tensor([1.0, 6.0])
