@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
 from typing import Any
@@ -26,7 +26,7 @@ from hypernet.one_thread_each import clips_at_once, one_thread_each
 from hypernet.predictor.files import PredictorFile
 from hypernet.predictor.predicted import ClipPredictor, NearClip, PredictedClip
 from hypernet.predictor.predictor import load_clip_predictor
-from hypernet.quality_search import MAX_TRIALS, Trial, reach_psnr
+from hypernet.quality_search import Trial, reach_psnr
 from hypernet.refinement import ClipContext, refine_clip
 from hypernet.rendering import Renderer
 from hypernet.segment_decoder import SegmentDecoder
@@ -42,7 +42,8 @@ class PredictionSettings:
     Attributes:
         quality: 1 to 100; where a target is sought, what is tried first.
         target_psnr_db: the quality is sought that just reaches it.
-        steps: gradient steps for the whole segment, at most; shared by all trials for a target.
+        steps: gradient steps for the whole segment, at most. Where a target is sought, they begin
+            once a quality is found that reaches it.
         motion_steps: gradient steps for the motion of each clip.
         seconds: wall time, at most; the forward passes are always made.
     """
@@ -90,20 +91,24 @@ def predict_segment(
     if settings.target_psnr_db is None:
         return work.encode(settings.quality, settings.steps).segment
     trial = reach_psnr(
-        lambda quality: work.encode(quality, settings.steps // MAX_TRIALS),
+        lambda quality: work.encode(quality, 0),
         settings.target_psnr_db,
         settings.quality,
         work.has_time_for_another,
     )
-    return replace(trial.segment, refinement_steps=work.steps_spent)
+    if not settings.steps or not work.has_time():
+        return trial.segment
+    refined = work.encode(trial.quality, settings.steps)
+    reached = refined.psnr_db >= min(trial.psnr_db, settings.target_psnr_db)
+    return (refined if reached else trial).segment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Share:
-    """What one clip may spend of what is left for ``clips_left`` clips."""
+    """Gradient steps of one clip, and when they have to end."""
 
     steps: int
-    clips_left: int
+    deadline: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -113,6 +118,7 @@ class _Coding:
     quality: int
     clips: list[ClipSymbols]
     renderer: Renderer
+    shares: dict[int, _Share]
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -126,7 +132,6 @@ class _SegmentWork:
     settings: PredictionSettings
     on_progress: Callable[[FitProgress], None]
     should_stop: Callable[[], bool]
-    steps_spent: int = 0
     kept: dict[int, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -135,57 +140,63 @@ class _SegmentWork:
         spent = time.monotonic() - self.started
         return spent * (trials + 1) / trials < self.settings.seconds
 
+    def has_time(self) -> bool:
+        """Whether any is left."""
+        return time.monotonic() < self.started + self.settings.seconds
+
     def encode(self, quality: int, steps: int) -> Trial:
         """All clips at one quality, with at most so many gradient steps."""
-        before = self.steps_spent
-        at_once = 1 if steps else clips_at_once(self.decoders.device, *self.parts[0].shape[-2:])
+        at_once = clips_at_once(self.decoders.device, *self.parts[0].shape[-2:])
         clips = [ClipSymbols(num_frames=len(part), step_indices=()) for part in self.parts]
         renderer = Renderer(self.decoders, clips, keep=at_once)
-        coding = _Coding(quality=quality, clips=clips, renderer=renderer)
         order = self.predictor.coding_order(len(clips))
+        if at_once > 1:  # work begins with what is waited for
+            order = tuple(sorted(order, key=attrgetter("depth")))
+        shares = self._shares(order, steps)
+        coding = _Coding(quality=quality, clips=clips, renderer=renderer, shares=shares)
         squared: list[Tensor] = []
-        if at_once > 1:
-            encoded = self._at_once(coding, order, at_once)
-        else:
-            encoded = self._in_turn(coding, order, steps)
-        for number, errors in enumerate(encoded):
+        spent = 0
+        encoded = self._encoded(coding, order, at_once)
+        for number, (clip_steps, errors) in enumerate(encoded):
+            spent += clip_steps
             squared += errors
-            self._report(number + 1, squared)
-        segment = SegmentSymbols(
-            pts=self.pts, clips=tuple(clips), refinement_steps=self.steps_spent - before
-        )
+            self._report(number + 1, spent, squared)
+        segment = SegmentSymbols(pts=self.pts, clips=tuple(clips), refinement_steps=spent)
         return Trial(quality=quality, psnr_db=_psnr_db(squared), segment=segment)
 
-    def _in_turn(
-        self, coding: _Coding, order: Sequence[Step], steps: int
-    ) -> Iterator[list[Tensor]]:
-        before = self.steps_spent
-        for number, step in enumerate(order):
-            self._check_stop()
-            left, clips_left = steps - (self.steps_spent - before), len(order) - number
-            share = _Share(steps=-(-left // clips_left), clips_left=clips_left)
-            self._code(coding, step, self._analysed(step), share)
-            yield self._errors(coding, step.clip)
+    def _shares(self, order: Sequence[Step], steps: int) -> dict[int, _Share]:
+        """Equal ones; what is left of a clip's time goes to those that follow."""
+        now, clips = time.monotonic(), len(order)
+        seconds = self.started + self.settings.seconds - now
+        return {
+            step.clip: _Share(
+                steps=steps * (place + 1) // clips - steps * place // clips,
+                deadline=now + seconds * (place + 1) / clips,
+            )
+            for place, step in enumerate(order)
+        }
 
-    def _at_once(
+    def _encoded(
         self, coding: _Coding, order: Sequence[Step], number: int
-    ) -> Iterator[list[Tensor]]:
-        """Without gradient steps.
+    ) -> Iterator[tuple[int, list[Tensor]]]:
+        """Steps and errors of each clip.
 
         Clips are analysed ahead, as most of the work needs no reference. Work begins in order, so
         no wait is endless and few analyses are held.
         """
+        if number == 1:
+            for step in order:
+                self._check_stop()
+                yield self._coded(coding, step, self._analysed(step))
+            return
         analysed: dict[int, Future[Any]] = {}
-        coded: dict[int, Future[list[Tensor]]] = {}
+        coded: dict[int, Future[tuple[int, list[Tensor]]]] = {}
 
-        def code(step: Step) -> list[Tensor]:
+        def code(step: Step) -> tuple[int, list[Tensor]]:
             if step.reference is not None:
                 coded[step.reference].result()
-            clip = analysed.pop(step.clip).result()
-            self._code(coding, step, clip, _Share(steps=0, clips_left=1))
-            return self._errors(coding, step.clip)
+            return self._coded(coding, step, analysed.pop(step.clip).result())
 
-        order = sorted(order, key=attrgetter("depth"))
         ahead = iter(order)
         with one_thread_each(number) as pool:
             for turn in range(1 - number, len(order)):
@@ -216,7 +227,8 @@ class _SegmentWork:
             self.kept[step.clip] = analysed
         return analysed
 
-    def _code(self, coding: _Coding, step: Step, analysed: Any, share: _Share) -> None:
+    def _coded(self, coding: _Coding, step: Step, analysed: Any) -> tuple[int, list[Tensor]]:
+        """Code a clip; the gradient steps that it took, and its errors if somebody asks."""
         frames, near = self.parts[step.clip], None
         if step.reference is not None and self.decoders.decoder_of(1).departs_from_reference:
             _, offset = nearest_frame(step, len(self.parts[step.reference]))
@@ -224,9 +236,8 @@ class _SegmentWork:
             near = NearClip(picture=coding.renderer.nearest(step), offset=offset, grid=grid)
         with memory_of(self.decoders.device):
             predicted = self.predictor.predict_analysed(analysed, coding.quality, near, step.depth)
-        if share.steps:
-            context = ClipContext(frames_TCHW=frames, near=near)
-            predicted = self._refined(predicted, context, share)
+        context = ClipContext(frames_TCHW=frames, near=near)
+        predicted, spent = self._refined(predicted, context, coding.shares[step.clip])
         names = [spec.name for spec in self.decoders.specs_of(len(frames))]
         coding.clips[step.clip] = ClipSymbols(
             num_frames=len(frames),
@@ -234,33 +245,33 @@ class _SegmentWork:
             step_indices=tuple(predicted.step_indices[name] for name in names),
             symbols=predicted.symbols,
         )
+        return spent, self._errors(coding, step.clip)
 
     def _refined(
         self, predicted: PredictedClip, context: ClipContext, share: _Share
-    ) -> PredictedClip:
-        now = time.monotonic()
-        deadline = now + (self.started + self.settings.seconds - now) / share.clips_left
+    ) -> tuple[PredictedClip, int]:
+        if not share.steps:
+            return predicted, 0
         with memory_of(self.decoders.device):
-            refined, spent = refine_clip(
+            refined = refine_clip(
                 predicted,
                 context,
                 self.predictor.decode_file,
                 share.steps,
-                lambda: self.should_stop() or time.monotonic() > deadline,
+                lambda: self.should_stop() or time.monotonic() > share.deadline,
             )
         self._check_stop()
-        self.steps_spent += spent
         return refined
 
     def _check_stop(self) -> None:
         if self.should_stop():
             raise Cancelled("the encoding was cancelled")
 
-    def _report(self, done: int, squared: list[Tensor]) -> None:
+    def _report(self, done: int, steps: int, squared: list[Tensor]) -> None:
         """Rate is not known before the segment is coded, nor is quality if it is not sought."""
         self.on_progress(
             FitProgress(
-                step=self.steps_spent,
+                step=steps,
                 fraction=done / len(self.parts),
                 psnr_db=_psnr_db(squared),
                 bits_per_pixel=math.nan,

@@ -98,7 +98,7 @@ PRESETS: dict[str, Preset] = {
             "balanced",
             "predicted, then refined to 32 dB unless told otherwise",
             segment_frames=LONG_SEGMENT_FRAMES,
-            steps_per_clip=2,
+            steps_per_clip=1,
             motion_steps=24,
             target_psnr_db=32.0,
         ),

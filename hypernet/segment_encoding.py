@@ -25,7 +25,6 @@ from hypernet.one_thread_each import clips_at_once, one_thread_each
 from hypernet.plan import EncodeSettings, Plan
 from hypernet.predictor.files import find_predictor
 from hypernet.presets import find_preset, rate_weight
-from hypernet.quality_search import MAX_TRIALS
 from hypernet.result import EncodedSegment
 from hypernet.segment_decoder import SegmentDecoder
 from hypernet.sequential_decoding import segment_frames
@@ -131,8 +130,7 @@ def _predicted(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> Segm
 
     settings = limits.settings
     preset = find_preset(settings.preset)
-    goal = settings.goal_psnr_db
-    steps = preset.steps(len(frames.pts), CLIP_FRAMES) * (1 if goal is None else MAX_TRIALS)
+    steps = preset.steps(len(frames.pts), CLIP_FRAMES)
     return predict_segment(
         torch.from_numpy(frames.frames_THWC).permute(0, 3, 1, 2),
         frames.pts,
@@ -140,7 +138,7 @@ def _predicted(frames: SegmentFrames, plan: Plan, limits: SegmentLimits) -> Segm
         decoders=SegmentDecoder(plan.header(), device=settings.torch_device()),
         settings=PredictionSettings(
             quality=settings.chosen_quality,
-            target_psnr_db=goal,
+            target_psnr_db=settings.goal_psnr_db,
             steps=(settings.steps or steps) if steps else 0,
             motion_steps=preset.motion_steps,
             seconds=limits.seconds * (1 - VERIFY_SHARE),

@@ -101,7 +101,7 @@ def analyse(
             motion=motion,
             sway=sway,
             mean=mean,
-            spectra=_spectra(*_lapped(luma, chroma), channels),
+            spectra=spectra_of(luma, chroma, channels),
             motion_steps=motion_steps,
         )
 
@@ -228,8 +228,13 @@ def _lapped(luma: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
     return lapped(luma, GRID_CELL), lapped(chroma, CHROMA_CELL)
 
 
-def _spectra(luma_BTCHW: Tensor, chroma_BTCHW: Tensor, channels: int) -> Tensor:
-    """Cosine spectrum of the channels that are sent: ``(B, channels, rows, cols)``."""
+@torch.no_grad()
+def spectra_of(luma_BTCHW: Tensor, chroma_BTCHW: Tensor, channels: int) -> Tensor:
+    """Cosine spectrum of the channels that are sent: ``(B, channels, rows, cols)``.
+
+    Planes of 8 frames and whole cells; they are used up.
+    """
+    luma_BTCHW, chroma_BTCHW = _lapped(luma_BTCHW, chroma_BTCHW)
     patterns = spectrum(channels)
     rows, columns = (side // GRID_CELL for side in luma_BTCHW.shape[-2:])
     waves = cosines(CLIP_FRAMES).to(luma_BTCHW)
