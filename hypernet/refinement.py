@@ -20,7 +20,7 @@ from hypernet.bitstream.steps import step_size
 from hypernet.decoders.decode_file import DecodeFile
 from hypernet.decoders.grid_costs import GridCosts
 from hypernet.decoders.planes import planes_of
-from hypernet.decoders.spectrum import CLIP_FRAMES
+from hypernet.decoders.spectrum import CLIP_FRAMES, GRID_CELL
 from hypernet.decoders.tubelet_layers import whole_cells
 from hypernet.predictor.analysis import spectra_of
 from hypernet.predictor.moving_back import WayBack
@@ -96,8 +96,9 @@ class _Clip:
 
     def __init__(self, start: PredictedClip, context: ClipContext, decode_file: DecodeFile) -> None:
         self.device = context.frames_TCHW.device
-        self._frames = whole_cells(context.frames_TCHW)
-        count, _, height, width = self._frames.shape
+        self._frames = context.frames_TCHW
+        count, _, *size = self._frames.shape
+        height, width = self._size = tuple(side + -side % GRID_CELL for side in size)
         shape = ClipShape(frames=count, height=height, width=width)
         base = {name: kernel.to(self.device) for name, kernel in decode_file.base.items()}
         self._decoder = replace(decode_file, base=base).decoder(shape)
@@ -122,16 +123,14 @@ class _Clip:
 
     def missing(self, grid_BCHW: Tensor) -> Tensor:
         """How far a grid is from what would show the frames, in its units."""
-        count, _, height, width = self._frames.shape
+        count, (height, width) = len(self._frames), self._size
         luma = torch.zeros(1, CLIP_FRAMES, 1, height, width, device=self.device)
         chroma = luma.new_zeros(1, CLIP_FRAMES, 2, height // 2, width // 2)
         for time, errors in enumerate(self._errors(grid_BCHW)):
             luma[:, time], chroma[:, time] = self._way_back(planes_of(errors + 0.5), time)
         # Frames that are not there repeat the last.
-        luma[:, count:], chroma[:, count:] = (
-            luma[:, count - 1 : count],
-            chroma[:, count - 1 : count],
-        )
+        for planes in (luma, chroma):
+            planes[:, count:] = planes[:, count - 1 : count]
         return spectra_of(luma, chroma, grid_BCHW.shape[1]) / self._step
 
     def cheapest(self, wanted_BCHW: Tensor, grid_BCHW: Tensor) -> Tensor:
@@ -144,4 +143,4 @@ class _Clip:
         """What each frame lacks, ``(1, 3, H, W)``; one after the other, for memory."""
         render = self._decoder.bind({**self._weights, "grid": grid_BCHW[0] * self._step})
         for time, frame in zip(torch.split(self._times, 1), self._frames, strict=True):
-            yield frame.float().div_(255) - render(time)
+            yield whole_cells(frame[None].float().div_(255)) - render(time)

@@ -35,6 +35,7 @@ MAX_LAYERS = 8
 PATCH_PHASE = 0.25  # of the first sines, in radians from one patch to the next, times two
 SINE_GAIN = math.sqrt(2.0)  # keeps the variance of what goes into a sine about 1
 FILTER = 9  # values of a 3x3 filter
+LAYERS = ("frame", "head")  # whose filters are sent as latents
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,36 +98,40 @@ class NirvanaDecoder:
                 init_std=frame_std,
             ),
             WeightSpec(name="frame.bias", shape=(c.group_frames * c.width,), init_std=0.0),
-            _latent_decoder_spec("frame"),
-            _latent_decoder_spec("head"),
+            *map(_latent_decoder_spec, LAYERS),
             *conv_specs("head", 3 * c.stride**2, c.width, 3, gain=0.1),
         ]
         return tuple(specs)
 
     def render(self, weights: Weights, times_N: Tensor) -> Tensor:
         """``frames_NCHW``, each by the convolution of the nearest frame; see :class:`Decoder`."""
-        return self._frames(weights, self._features(weights), times_N)
+        return self.bind(weights)(times_N)
 
     def bind(self, weights: Weights) -> Callable[[Tensor], Tensor]:
-        """See :class:`Decoder`; the trunk runs once."""
-        return functools.partial(self._frames, weights, self._features(weights))
+        """See :class:`Decoder`; latents are decoded and the trunk runs once."""
+        return functools.partial(self._frames, _decoded(weights), self._features(weights))
 
     def multiply_adds_per_pixel(self) -> float:
-        """The trunk runs once for all frames; see :class:`Decoder`."""
+        """Latents are decoded and the trunk runs once for all frames; see :class:`Decoder`."""
         c = self.config
         cells = self._rows * self._columns
         trunk = 2 * c.hidden + c.layers * c.hidden**2 + c.hidden * c.channels * c.patch**2
         convolutions = 9 * c.width * (c.channels + 3 * c.stride**2)
-        total = cells * (trunk / self.clip.frames + c.patch**2 * convolutions)
+        once = cells * trunk + FILTER * self._latents()
+        total = once / self.clip.frames + cells * c.patch**2 * convolutions
         return total / (self.clip.height * self.clip.width)
 
     def activation_bytes(self) -> int:
-        """Set by the trunk or by the layer with the most values; see :class:`Decoder`."""
+        """Of the layer with the most values, and of the latents; see :class:`Decoder`."""
         c = self.config
         cells = self._rows * self._columns
         widest = max(c.hidden, c.patch**2 * max(c.channels, c.width, 3 * c.stride**2))
         # a layer's input and output, the features that wait, the convolution taken out for a frame
-        return 4 * (4 * cells * widest + 3 * 9 * c.width * c.channels)
+        return 4 * (4 * cells * widest + 3 * FILTER * c.width * c.channels + 3 * self._latents())
+
+    def _latents(self) -> int:
+        c = self.config
+        return FILTER * c.width * (c.group_frames * c.channels + 3 * c.stride**2)
 
     def _features(self, weights: Weights) -> Tensor:
         """``(1, channels, rows * patch, columns * patch)``; phases need all bits of float32."""
@@ -145,7 +150,7 @@ class NirvanaDecoder:
         index_N = times_N.round().long().clamp(0, c.group_frames - 1)
         count, (height, width) = len(index_N), features.shape[-2:]
         code = weights["frame.code"].view(c.group_frames, c.channels, 1, 1)[index_N]
-        weight = _filters(weights, "frame").view(c.group_frames, c.width, c.channels, 3, 3)
+        weight = weights["frame.weight"].reshape(c.group_frames, c.width, c.channels, 3, 3)
         bias = weights["frame.bias"].view(c.group_frames, c.width)
         x = F.conv2d(  # a group of channels for each frame
             F.gelu(features + code).reshape(1, -1, height, width),
@@ -155,7 +160,7 @@ class NirvanaDecoder:
             groups=count,
         )
         x = F.gelu(x).view(count, c.width, height, width)
-        x = upsampling_conv(x, _filters(weights, "head"), weights[HEAD_BIAS], c.stride)
+        x = upsampling_conv(x, weights["head.weight"], weights[HEAD_BIAS], c.stride)
         return x[..., : self.clip.height, : self.clip.width].float() + 0.5
 
     def _places(self, device: torch.device) -> Tensor:
@@ -178,6 +183,11 @@ def _linear_specs(name: str, outputs: int, inputs: int) -> list[WeightSpec]:
 def _latent_decoder_spec(layer: str) -> WeightSpec:
     """What is added to the identity: row ``k`` is the filter that latent ``k`` brings."""
     return WeightSpec(name=f"{layer}.latent_decoder", shape=(FILTER, FILTER), init_std=0.0)
+
+
+def _decoded(weights: Weights) -> dict[str, Tensor]:
+    """Filters in place of latents."""
+    return {**weights, **{f"{layer}.weight": _filters(weights, layer) for layer in LAYERS}}
 
 
 def _filters(weights: Weights, layer: str) -> Tensor:
