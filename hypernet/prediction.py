@@ -42,7 +42,7 @@ class PredictionSettings:
     Attributes:
         quality: 1 to 100; where a target is sought, what is tried first.
         target_psnr_db: the quality is sought that just reaches it.
-        steps: gradient steps for the whole segment, at most. Where a target is sought, they begin
+        steps: of refinement for the whole segment, at most. Where a target is sought, they begin
             once a quality is found that reaches it.
         motion_steps: gradient steps for the motion of each clip.
         seconds: wall time, at most; the forward passes are always made.
@@ -74,7 +74,7 @@ def predict_segment(
         decoders: of the stream that the segment goes into.
         settings: quality and limits.
         on_progress: called after every clip.
-        should_stop: asked before every clip and every gradient step.
+        should_stop: asked before every clip and every step.
 
     Raises:
         Cancelled: ``should_stop`` returned true.
@@ -105,7 +105,7 @@ def predict_segment(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Share:
-    """Gradient steps of one clip, and when they have to end."""
+    """Steps of one clip, and when they have to end."""
 
     steps: int
     deadline: float
@@ -145,7 +145,7 @@ class _SegmentWork:
         return time.monotonic() < self.started + self.settings.seconds
 
     def encode(self, quality: int, steps: int) -> Trial:
-        """All clips at one quality, with at most so many gradient steps."""
+        """All clips at one quality, with at most so many steps of refinement."""
         at_once = clips_at_once(self.decoders.device, *self.parts[0].shape[-2:])
         clips = [ClipSymbols(num_frames=len(part), step_indices=()) for part in self.parts]
         renderer = Renderer(self.decoders, clips, keep=at_once)
@@ -228,7 +228,7 @@ class _SegmentWork:
         return analysed
 
     def _coded(self, coding: _Coding, step: Step, analysed: Any) -> tuple[int, list[Tensor]]:
-        """Code a clip; the gradient steps that it took, and its errors if somebody asks."""
+        """Code a clip; the steps that it took, and its errors if somebody asks."""
         frames, near = self.parts[step.clip], None
         if step.reference is not None and self.decoders.decoder_of(1).departs_from_reference:
             _, offset = nearest_frame(step, len(self.parts[step.reference]))
