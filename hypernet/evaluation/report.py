@@ -60,7 +60,7 @@ def markdown(rows: Sequence[Row], psnrs_db: Sequence[float] = DEFAULT_PSNRS_DB) 
         _table(["codec", *psnrs], _rate_lines(rows, roles.all, psnrs_db, clips)),
     ]
     if roles.tests and roles.anchors:
-        bd = [row for row in bd_rows(rows) if row.clip == MEAN]
+        bd = [row for row in bd_rows(rows) if row.clip == MEAN and row.anchor in roles.anchors]
         equal = equal_psnr_rows(rows, psnrs_db)
         parts += [
             "BD-rate against each anchor (negative: fewer bytes), mean over clips:",

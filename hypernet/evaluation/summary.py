@@ -87,11 +87,14 @@ def curves_of(rows: Iterable[Row]) -> Curves:
 
 
 def bd_rows(rows: Sequence[Row]) -> list[BdRow]:
-    """Every codec under test against every anchor: each clip, then the mean."""
+    """Every codec under test against every anchor and those under test before it.
+
+    Each clip, then the mean.
+    """
     curves, roles = curves_of(rows), roles_of(rows)
     result: list[BdRow] = []
-    for codec in roles.tests:
-        for anchor in roles.anchors:
+    for place, codec in enumerate(roles.tests):
+        for anchor in (*roles.anchors, *roles.tests[:place]):
             per_clip = [_bd_row(codec, anchor, clip, of_clip) for clip, of_clip in curves.items()]
             result += [*per_clip, _mean_bd_row(codec, anchor, per_clip)]
     return result

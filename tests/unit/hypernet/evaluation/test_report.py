@@ -67,6 +67,21 @@ def test_bd_rate_is_taken_per_clip_then_averaged_over_those_that_compare(rows: l
     assert by_clip[MEAN].reason == "1 of 3 clips do not compare in rate"
 
 
+def test_ours_are_also_compared_with_each_other(rows: list[Row]) -> None:
+    other = _curve("one.mp4", "other", 0.6)
+    found = {(row.codec, row.anchor): row for row in bd_rows([*rows, *other]) if row.clip == MEAN}
+
+    assert set(found) == {
+        ("ours", "x264-veryfast"),
+        ("other", "x264-veryfast"),
+        ("other", "ours"),
+    }
+    assert found["other", "ours"].bd_rate_percent == pytest.approx(-25)
+    lines = markdown([*rows, *other]).splitlines()
+    assert "| codec | x264-veryfast |" in lines
+    assert "| other | -40.0 % (1) |" in lines
+
+
 def test_bytes_at_equal_psnr_are_a_geometric_mean_of_ratios(rows: list[Row]) -> None:
     at = {row.psnr_db: row for row in equal_psnr_rows(rows, [30.0, 50.0])}
 
