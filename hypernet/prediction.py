@@ -96,7 +96,7 @@ def predict_segment(
         settings.quality,
         work.has_time_for_another,
     )
-    if not settings.steps or not work.has_time():
+    if not settings.steps or not work.has_time_for_another(work.trials):
         return trial.segment
     refined = work.encode(trial.quality, settings.steps)
     reached = refined.psnr_db >= min(trial.psnr_db, settings.target_psnr_db)
@@ -132,6 +132,7 @@ class _SegmentWork:
     settings: PredictionSettings
     on_progress: Callable[[FitProgress], None]
     should_stop: Callable[[], bool]
+    trials: int = 0
     kept: dict[int, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -140,12 +141,9 @@ class _SegmentWork:
         spent = time.monotonic() - self.started
         return spent * (trials + 1) / trials < self.settings.seconds
 
-    def has_time(self) -> bool:
-        """Whether any is left."""
-        return time.monotonic() < self.started + self.settings.seconds
-
     def encode(self, quality: int, steps: int) -> Trial:
         """All clips at one quality, with at most so many steps of refinement."""
+        self.trials += 1
         at_once = clips_at_once(self.decoders.device, *self.parts[0].shape[-2:])
         clips = [ClipSymbols(num_frames=len(part), step_indices=()) for part in self.parts]
         renderer = Renderer(self.decoders, clips, keep=at_once)

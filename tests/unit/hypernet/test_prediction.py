@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypernet.prediction import loaded_predictor
 from hypernet.predictor.files import find_predictor, installed_predictors
 from hypernet.predictor.tile_predictor import TilePredictor
 from hypernet.presets import DEFAULT_MODEL
+from hypernet.quality_search import Trial
 from hypernet.segment_encoding import prepared
 from tests.clips import make_clip
 
@@ -189,6 +191,36 @@ def test_balanced_meets_its_own_target_or_says_so(source: Path, tmp_path: Path) 
     assert result.target_met == (result.psnr_db >= 32)
     low = EncodeSettings(preset="fast", device="cpu", target_psnr_db=25.0)
     result = encode_file(source, tmp_path / "low.nrv", low)
+    assert result.target_met
+
+
+def test_only_what_a_search_ends_with_is_refined(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = calls_of(monkeypatch, prediction._SegmentWork, "encode")
+    settings = EncodeSettings(preset="balanced", device="cpu", steps=4, target_psnr_db=30.0)
+    result = encode_file(source, tmp_path / "out.nrv", settings)
+    *searched, last = [(quality, steps) for _, quality, steps in trials]
+    assert searched
+    assert {steps for _, steps in searched} == {0}
+    assert last in [(quality, 4) for quality, _ in searched]
+    assert result.refinement_steps == 4
+    assert result.target_met
+
+
+def test_a_refinement_that_misses_the_target_is_not_taken(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = prediction._SegmentWork.encode
+
+    def worse(work: prediction._SegmentWork, quality: int, steps: int) -> Trial:
+        trial = method(work, quality, steps)
+        return replace(trial, psnr_db=trial.psnr_db - 20) if steps else trial
+
+    monkeypatch.setattr(prediction._SegmentWork, "encode", worse)
+    settings = EncodeSettings(preset="balanced", device="cpu", steps=4, target_psnr_db=30.0)
+    result = encode_file(source, tmp_path / "out.nrv", settings)
+    assert result.refinement_steps == 0
     assert result.target_met
 
 
