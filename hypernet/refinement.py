@@ -19,7 +19,7 @@ from torch import Tensor
 from hypernet.bitstream.steps import step_size
 from hypernet.decoders.decode_file import DecodeFile
 from hypernet.decoders.grid_costs import GridCosts
-from hypernet.decoders.planes import planes_of
+from hypernet.decoders.planes import Planes, planes_of
 from hypernet.decoders.spectrum import CLIP_FRAMES, GRID_CELL
 from hypernet.decoders.tubelet_layers import whole_cells
 from hypernet.predictor.analysis import spectra_of
@@ -49,10 +49,17 @@ class ClipContext:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Tried:
-    """A grid ``(1, C, rows, columns)`` and what it costs, squared error and bits in one."""
+    """A grid, what it costs, and how far it is from what would show the frames.
+
+    Attributes:
+        grid: ``(1, C, rows, columns)``, integers.
+        cost: squared error and bits in one, in bits.
+        missing: as the grid, in its units; None of a grid that is not improved any more.
+    """
 
     grid: Tensor
     cost: float
+    missing: Tensor | None
 
 
 def refine_clip(
@@ -78,13 +85,13 @@ def refine_clip(
         return start, 0
     clip = _Clip(start, context, decode_file)
     best = clip.tried(torch.from_numpy(start.symbols["grid"]).to(clip.device).float()[None])
-    missing, pace, spent = clip.missing(best.grid), FIRST_PACE, 0
-    while spent < steps and not should_stop():
+    pace, spent = FIRST_PACE, 0
+    while spent < steps and best.missing is not None and not should_stop():
         spent += 1
-        candidate = clip.tried(clip.cheapest(best.grid + pace * missing, best.grid))
+        wanted = best.grid + pace * best.missing
+        candidate = clip.tried(clip.cheapest(wanted, best.grid), is_last=spent == steps)
         if candidate.cost < best.cost:
             best = candidate
-            missing = clip.missing(best.grid) if spent < steps else missing
         else:
             pace *= SLOWER
     grid = best.grid[0].to(torch.int32).cpu().numpy()
@@ -98,10 +105,11 @@ class _Clip:
         self.device = context.frames_TCHW.device
         self._frames = context.frames_TCHW
         count, _, *size = self._frames.shape
-        height, width = self._size = tuple(side + -side % GRID_CELL for side in size)
+        height, width = (side + -side % GRID_CELL for side in size)
         shape = ClipShape(frames=count, height=height, width=width)
         base = {name: kernel.to(self.device) for name, kernel in decode_file.base.items()}
         self._decoder = replace(decode_file, base=base).decoder(shape)
+        self._channels = len(start.symbols["grid"])
         step_index = start.step_indices["grid"]
         self._step = step_size(step_index)
         self._weights = {name: value.to(self.device) for name, value in start.weights().items()}
@@ -115,23 +123,25 @@ class _Clip:
         self._price = PATIENCE * unit_price(step_index)
         self._times = torch.arange(count, dtype=torch.float32, device=self.device)
 
-    def tried(self, grid_BCHW: Tensor) -> _Tried:
-        """See what a grid of integers is worth."""
-        error = sum(float(errors.square().sum()) for errors in self._errors(grid_BCHW))
-        cost = self._price / self._step**2 * error + self._costs.bits(grid_BCHW)
-        return _Tried(grid=grid_BCHW, cost=cost)
-
-    def missing(self, grid_BCHW: Tensor) -> Tensor:
-        """How far a grid is from what would show the frames, in its units."""
-        count, (height, width) = len(self._frames), self._size
-        luma = torch.zeros(1, CLIP_FRAMES, 1, height, width, device=self.device)
-        chroma = luma.new_zeros(1, CLIP_FRAMES, 2, height // 2, width // 2)
+    def tried(self, grid_BCHW: Tensor, *, is_last: bool = False) -> _Tried:
+        """See what a grid of integers is worth, and what it lacks unless it is the last."""
+        squared = 0.0
+        moved_back = []
         for time, errors in enumerate(self._errors(grid_BCHW)):
-            luma[:, time], chroma[:, time] = self._way_back(planes_of(errors + 0.5), time)
+            squared += float(errors.square().sum())
+            if not is_last:
+                # Planes count from mid-grey, and so shall errors.
+                moved_back.append(self._way_back(planes_of(errors + 0.5), time))
+        cost = self._price / self._step**2 * squared + self._costs.bits(grid_BCHW)
+        missing = None if is_last else self._spectra(moved_back)
+        return _Tried(grid=grid_BCHW, cost=cost, missing=missing)
+
+    def _spectra(self, frames: list[Planes]) -> Tensor:
+        """Of the planes of all frames, in units of the grid."""
         # Frames that are not there repeat the last.
-        for planes in (luma, chroma):
-            planes[:, count:] = planes[:, count - 1 : count]
-        return spectra_of(luma, chroma, grid_BCHW.shape[1]) / self._step
+        whole = frames + frames[-1:] * (CLIP_FRAMES - len(frames))
+        luma, chroma = (torch.stack(planes, 1) for planes in zip(*whole, strict=True))
+        return spectra_of(luma, chroma, self._channels) / self._step
 
     def cheapest(self, wanted_BCHW: Tensor, grid_BCHW: Tensor) -> Tensor:
         """Integers near wanted values; tables as for a grid near them."""

@@ -5,7 +5,11 @@ import torch
 from hypernet.decoders.clip_motion import SWAYS
 from hypernet.predictor.moving_back import WayBack, _averaged, _spread
 
-PLANES = (torch.rand(1, 1, 64, 96), torch.rand(1, 2, 32, 48))
+RANDOM = torch.Generator().manual_seed(0)
+PLANES = (
+    torch.rand(1, 1, 64, 96, generator=RANDOM),
+    torch.rand(1, 2, 32, 48, generator=RANDOM),
+)
 
 
 def way_back(evenly: float) -> WayBack:
@@ -27,9 +31,9 @@ def test_errors_move_against_the_motion() -> None:
 
 
 def test_pixels_that_show_the_same_place_are_averaged() -> None:
-    picture = torch.rand(1, 1, 8, 16)
-    everything = -(torch.arange(16.0) - 5).expand(1, 1, 8, 16)  # all columns read the fifth
-    field = torch.cat((-everything, torch.zeros_like(everything)), 1)
+    picture = torch.rand(1, 1, 8, 16, generator=RANDOM)
+    to_column_5 = (torch.arange(16.0) - 5).expand(1, 1, 8, 16)
+    field = torch.cat((to_column_5, torch.zeros_like(to_column_5)), 1)
     averaged = _averaged(picture, field)
     torch.testing.assert_close(averaged[..., 5], picture.mean(-1), rtol=0, atol=1e-4)
     assert float(averaged[..., 7:].abs().max()) < 1e-4
