@@ -37,7 +37,7 @@ class EncodeSettings:
             it to the preset.
         target_psnr_db: what a segment should decode at (RGB). Predicted weights are sent at the
             quality that just reaches it, a fit stops there.
-        steps: gradient steps per segment, at most; reproducible.
+        steps: of a fit or a refinement, per segment, at most; reproducible.
         budget_seconds: wall seconds for the whole file, at most; not reproducible.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: of everything random.

@@ -116,7 +116,7 @@ class NirvanaDecoder:
         c = self.config
         cells = self._rows * self._columns
         trunk = 2 * c.hidden + c.layers * c.hidden**2 + c.hidden * c.channels * c.patch**2
-        convolutions = 9 * c.width * (c.channels + 3 * c.stride**2)
+        convolutions = FILTER * c.width * (c.channels + 3 * c.stride**2)
         once = cells * trunk + FILTER * self._latents()
         total = once / self.clip.frames + cells * c.patch**2 * convolutions
         return total / (self.clip.height * self.clip.width)
