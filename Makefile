@@ -27,8 +27,8 @@ check: $(READY) ## Formatting, lint, types, import arrows
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: $(READY) ## All tests that a laptop can run
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+test: $(READY) ## All tests that a laptop can run; many wait for processes, so three at once on two cores
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile
 
 .PHONY: test-slow
 test-slow: $(READY) ## The long ones: full fuzzing, long videos
