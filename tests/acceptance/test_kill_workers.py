@@ -38,7 +38,7 @@ class Scenario:
 
 
 SHORT = Scenario(
-    encodings=3, segments=3, kills=4, restarts=("redis", "postgres"), steps=150, seconds=100
+    encodings=4, segments=4, kills=5, restarts=("redis", "postgres"), steps=150, seconds=100
 )
 LONG = Scenario(
     encodings=10,

@@ -42,6 +42,7 @@ def test_who_wants_more_gets_the_real_one(wanted: str) -> None:
         "with deferred_compiler():",
         f"    {wanted}",
         "assert torch._dynamo is sys.modules['torch._dynamo'] and torch._dynamo.OptimizedModule",
+        "assert torch.compile(lambda x: x + 1, backend='eager')(2) == 3",
     )
 
 
