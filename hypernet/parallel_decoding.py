@@ -115,7 +115,7 @@ class FrameRenderer:
         """Jobs that can be rendered together, and fit."""
         alike: defaultdict[tuple[object, ...], list[Job]] = defaultdict(list)
         for job in jobs:
-            if is_native(job.decoder, self._dtype):
+            if is_native(job.decoder):
                 yield [job]
             else:
                 alike[job.kind].append(job)
@@ -137,7 +137,7 @@ class FrameRenderer:
 
     def _render(self, batch: Sequence[Job], at_once: int, frames: _Output) -> None:
         """A batch of clips; half of it at a time where the device's memory does not suffice."""
-        if is_native(batch[0].decoder, self._dtype):
+        if is_native(batch[0].decoder):
             with torch.inference_mode():
                 self._draw(batch[0], frames)
             return

@@ -132,7 +132,7 @@ class Job:
 
     def native(self) -> NativeClip:
         """The clip as C kernels render it, of a tubelet on a CPU."""
-        weights = self._some_weights(["motion", "sway", "gate", "tiles"], torch.device("cpu"))
+        weights = self._some_weights(["motion", "sway", "gate"], torch.device("cpu"))
         step = step_size(self.scene.pending.clips[self.clip].step_indices[-1])
         symbols = self.scene.pending.symbols[self.clip]["grid"]
         corner = self.window.top // GRID_CELL, self.window.left // GRID_CELL

@@ -28,7 +28,7 @@ from hypernet.errors import MissingDecodeFile
 from hypernet.tensor_file import tensor_bytes
 from hypernet.weights import ClipShape
 
-FORMAT = "tubelet-4"
+FORMAT = "tubelet-5"
 HYPONET_FORMAT = "hyponet-1"
 MAX_BYTES = 1 << 20
 HASH_DIGITS = 16

@@ -83,7 +83,7 @@ class LearnedCoding:
 def encode_clip(
     prior: IntegerPrior, step_index: int, symbols: Symbols, reference: Symbols | None
 ) -> bytes:
-    """Code the ``motion``, ``sway``, ``gate``, ``tiles`` and ``grid`` of a clip.
+    """Code the ``motion``, ``sway``, ``gate`` and ``grid`` of a clip.
 
     Args:
         prior: of the decode file.
@@ -139,7 +139,6 @@ def _give(coder: Coder, lists: ClipLists, symbols: Symbols, reference: Symbols |
     _walk_sway(coder, symbols["sway"])
     if reference is not None:
         coder.flags(symbols["gate"].ravel())
-    coder.rows(_tile_rows(symbols["tiles"], reference))
     for values, tables in lists.first:
         coder.symbols(values, tables)
     for values, levels in lists.flags:
@@ -165,10 +164,9 @@ def _walk(known: _Known, coder: Coder, symbols: Symbols) -> dict[str, IntArray]:
     gate = np.zeros(symbols["gate"].shape, np.int32)
     if reference is not None:
         gate = coder.flags(symbols["gate"].ravel()).reshape(gate.shape)
-    tiles = _walk_tiles(coder, symbols["tiles"], reference)
     with torch.inference_mode():
         grid = _walk_grid(known, coder, gate, symbols["grid"])
-    return {"motion": motion, "sway": sway, "gate": gate, "tiles": tiles, "grid": grid}
+    return {"motion": motion, "sway": sway, "gate": gate, "grid": grid}
 
 
 def _walk_motion(coder: Coder, motion: IntArray, *, is_inter: bool) -> IntArray:
@@ -196,18 +194,6 @@ def _to_rows(squares: IntArray) -> IntArray:
 
 def _from_rows(rows: IntArray, shape: tuple[int, ...]) -> IntArray:
     return _checked(onto_neighbours(rows.reshape(-1, *shape[1:])))
-
-
-def _walk_tiles(coder: Coder, tiles: IntArray, reference: Symbols | None) -> IntArray:
-    before = np.zeros_like(tiles) if reference is None else reference["tiles"]
-    rows = coder.rows(_tile_rows(tiles, reference))
-    return _checked(rows.reshape(tiles.shape).astype(np.int64) + before)
-
-
-def _tile_rows(tiles: IntArray, reference: Symbols | None) -> IntArray:
-    """Each value as its difference to the reference clip's."""
-    differences = tiles if reference is None else tiles - reference["tiles"]
-    return differences.reshape(len(tiles), -1)
 
 
 def _checked(values: NDArray[np.int64]) -> IntArray:

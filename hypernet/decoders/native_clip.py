@@ -81,8 +81,8 @@ class NativeClips:
             raise InvalidStream(f"entropy coded data of {len(data)} bytes, not a multiple of 4")
         # Zeros take no memory where nothing is written.
         symbols = {name: np.zeros(shape, np.int32) for name, shape in shapes.items()}
-        before = _contiguous(reference, {name: shapes[name] for name in ("tiles", "grid")})
-        motion, sway, tiles = (shapes[name] for name in ("motion", "sway", "tiles"))
+        before = _contiguous(reference, {"grid": shapes["grid"]})
+        motion, sway = shapes["motion"], shapes["sway"]
         found = _Found(
             data=data,
             words=len(data) // WORD_BYTES,
@@ -92,13 +92,9 @@ class NativeClips:
             sway_channels=sway[0],
             sway_rows=sway[1],
             sway_columns=sway[2],
-            tile_channels=tiles[0],
-            tile_values=tiles[1] * tiles[2],
-            tiles_before=_integers(before.get("tiles")),
             motion=_integers(symbols["motion"]),
             sway=_integers(symbols["sway"]),
             gate=_integers(symbols["gate"]),
-            tiles=_integers(symbols["tiles"]),
             grid=_integers(symbols["grid"]),
         )
         clip = self._clip(step_index, shapes, before)
@@ -179,13 +175,9 @@ class _Found(ctypes.Structure):
         ("sway_channels", c_int),
         ("sway_rows", c_int),
         ("sway_columns", c_int),
-        ("tile_channels", c_int),
-        ("tile_values", c_int),
-        ("tiles_before", POINTER(c_int32)),
         ("motion", POINTER(c_int32)),
         ("sway", POINTER(c_int32)),
         ("gate", POINTER(c_int32)),
-        ("tiles", POINTER(c_int32)),
         ("grid", POINTER(c_int32)),
     )
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,10 +32,6 @@ from hypernet.decoders.warp import bounded
 from hypernet.native import library
 from hypernet.native.pointers import BytePointer, FloatPointer, floats, octets
 from hypernet.packed_integers import PackedIntegers
-
-MAX_WIDTH = 32
-"""Channels of the restoring layers that the kernels have room for."""
-_LANES = 8
 
 
 class _Painting(Structure):
@@ -88,14 +83,7 @@ class _Frame(Structure):
         ("motion", FloatPointer),
         ("motion_rows", c_int),
         ("motion_columns", c_int),
-        ("gains", FloatPointer),
-        ("tile_rows", c_int),
-        ("tile_columns", c_int),
-        ("hidden", c_int),
-        ("kernel_in", FloatPointer),
-        ("bias_in", FloatPointer),
-        ("kernel_out", FloatPointer),
-        ("bias_out", FloatPointer),
+        ("colours", FloatPointer),
     )
 
 
@@ -111,11 +99,9 @@ class _Target(Structure):
     )
 
 
-def can_render(base: Mapping[str, Tensor], dtype: torch.dtype) -> bool:
-    """Whether the kernels are there, and made for this."""
-    kernel = base["restore_in.weight"]
-    fits = kernel.device.type == "cpu" and len(kernel) <= MAX_WIDTH
-    return fits and dtype == torch.float32 and library.kernels() is not None
+def can_render(base: Mapping[str, Tensor]) -> bool:
+    """Whether the kernels are there, and made for this device."""
+    return base["luma"].device.type == "cpu" and library.kernels() is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -167,7 +153,7 @@ class NativeClip:
     Args:
         base: the shipped kernels, as named by ``tubelet.base_shapes``.
         grid: of the clip.
-        weights: its ``motion``, ``sway``, ``gate`` and ``tiles``, on the CPU, and ``reference`` of
+        weights: its ``motion``, ``sway`` and ``gate``, on the CPU, and ``reference`` of
             one that departs from another: ``(3, height, width)``, RGB.
         size: height and width of a frame in pixels.
         times: those that will be asked for; by default all.
@@ -185,22 +171,20 @@ class NativeClip:
         self._times = [float(t) for t in (range(CLIP_FRAMES) if times is None else times)]
         self._luma, self._chroma = _painted(base, grid, weights, self._times)
         self._motion, self._sway = weights["motion"][None, :4], weights["sway"][None]
-        self._restore_in = _first_layer(base)
-        self._restore_out = {planar: _last_layer(base, planar=planar) for planar in (False, True)}
-        self._gains = _coarse_gains(base, weights["tiles"])
+        self._colours = colour_matrix().T.contiguous()
 
     def __call__(self, times_N: Tensor) -> Tensor:
         """``frames_NCHW``, RGB in [0, 1]."""
         frames = torch.empty(len(times_N), 3, *self._size)
         for time, frame_CHW in zip(times_N.tolist(), frames, strict=True):
-            self._restore(time, self._whole(planar=True, values=floats(frame_CHW)))
+            self._draw(time, self._whole(planar=True, values=floats(frame_CHW)))
         return frames
 
     def levels(self, times_N: Tensor) -> Tensor:
         """``frames_NHWC``, 8-bit RGB."""
         frames = torch.empty(len(times_N), *self._size, 3, dtype=torch.uint8)
         for time, frame_HWC in zip(times_N.tolist(), frames, strict=True):
-            self._restore(time, self._whole(planar=False, levels=octets(frame_HWC)))
+            self._draw(time, self._whole(planar=False, levels=octets(frame_HWC)))
         return frames
 
     def draw(self, time: float, part: Crop, out_CHW: Tensor) -> None:
@@ -218,17 +202,15 @@ class NativeClip:
             planar=True,
             levels=octets(out_CHW),
         )
-        self._restore(time, target)
+        self._draw(time, target)
 
     def _whole(self, **target: object) -> _Target:
         height, width = self._size
         return _Target(top=0, left=0, height=height, width=width, **target)
 
-    def _restore(self, time: float, target: _Target) -> None:
+    def _draw(self, time: float, target: _Target) -> None:
         luma, chroma = self._planes_at(time)
         motion = motion_at(self._motion, self._sway, torch.tensor([time]))[0, 0].contiguous()
-        kernel_in, bias_in = self._restore_in
-        kernel_out, bias_out = self._restore_out[bool(target.planar)]
         frame = _Frame(
             luma=floats(luma),
             chroma=floats(chroma),
@@ -237,16 +219,9 @@ class NativeClip:
             motion=floats(motion) if motion.any() else None,
             motion_rows=motion.shape[1],
             motion_columns=motion.shape[2],
-            gains=floats(self._gains),
-            tile_rows=self._gains.shape[0],
-            tile_columns=self._gains.shape[1],
-            hidden=len(bias_in),
-            kernel_in=floats(kernel_in),
-            bias_in=floats(bias_in),
-            kernel_out=floats(kernel_out),
-            bias_out=floats(bias_out),
+            colours=floats(self._colours),
         )
-        _checked(library.built().nrv_restore(ctypes.byref(frame), ctypes.byref(target)))
+        _checked(library.built().nrv_draw(ctypes.byref(frame), ctypes.byref(target)))
 
     def _planes_at(self, time: float) -> tuple[Tensor, Tensor]:
         """Pictures before they are moved, linear between frames."""
@@ -337,51 +312,6 @@ def _places(channels: int) -> Tensor:
         places[part.channels, 1] = part.time
         places[part.channels, 2] = part.patterns.int()
     return places
-
-
-def _first_layer(base: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Kernel ``(3, 6, planes, width)`` in waves along its rows, and bias.
-
-    Silent channels fill up a vector.
-    """
-    missing = _missing_channels(base)
-    kernel = torch.einsum("wr,oidr->dwio", _tap_waves(), base["restore_in.weight"])
-    return F.pad(kernel, (0, missing)).contiguous(), F.pad(base["restore_in.bias"], (0, missing))
-
-
-def _tap_waves() -> Tensor:
-    """Sums of three taps, that match those of six pixels in ``restore.c``: ``(6, 3)``."""
-    quarter, sixth, small = 1 / 4, 1 / 6, 1 / 24
-    return torch.tensor(
-        [
-            [quarter, 0, 0],
-            [-sixth, -sixth, -sixth],
-            [-sixth, sixth, -sixth],
-            [small, 2 * small, 4 * small],
-            [small, -2 * small, 4 * small],
-            [0, 0, 1],
-        ]
-    )
-
-
-def _last_layer(base: Mapping[str, Tensor], *, planar: bool) -> tuple[Tensor, Tensor]:
-    """Kernel ``(planes + width, 48)`` and bias; 4 rows of 4 pixels, or of 3 colours if planar."""
-    order = (1, 0, 2) if planar else (1, 2, 0)
-    kernel = base["restore_out.weight"].view(3, 4, 4, -1).permute(3, *order).flatten(1)
-    bias = base["restore_out.bias"].view(3, 4, 4).permute(order).flatten()
-    return F.pad(kernel, (0, 0, 0, _missing_channels(base))).contiguous(), bias.contiguous()
-
-
-def _missing_channels(base: Mapping[str, Tensor]) -> int:
-    return -len(base["restore_in.bias"]) % _LANES
-
-
-def _coarse_gains(base: Mapping[str, Tensor], tiles_CHW: Tensor) -> Tensor:
-    """Factors, then shifts of each tile: ``(rows, columns, 2 * width)``."""
-    weight, bias = base["gains.weight"].flatten(1), base["gains.bias"]
-    gain, shift = (tiles_CHW.permute(1, 2, 0) @ weight.T + bias).chunk(2, 2)
-    missing = _missing_channels(base)
-    return torch.cat((F.pad(1 + gain, (0, missing)), F.pad(shift, (0, missing))), 2).contiguous()
 
 
 def _checked(status: int) -> None:

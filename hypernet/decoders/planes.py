@@ -18,6 +18,14 @@ def planes_of(rgb_BCHW: Tensor) -> Planes:
     return colours[:, :1], halved(colours[:, 1:])
 
 
+def rgb_of(planes: Planes) -> Tensor:
+    """The inverse of ``planes_of``, each colour difference for 2x2 pixels: ``(B, 3, H, W)``."""
+    luma, chroma = planes
+    doubled = chroma.repeat_interleave(2, -2).repeat_interleave(2, -1)
+    colours = torch.matmul(colour_matrix().T.to(luma), torch.cat((luma, doubled), 1).flatten(2))
+    return torch.unflatten(colours, 2, luma.shape[-2:]) + 0.5
+
+
 def luma_of(rgb_BCHW: Tensor) -> Tensor:
     """``planes_of`` without colour: ``(B, 1, H, W)``."""
     return _colours(rgb_BCHW, colour_matrix()[:1])

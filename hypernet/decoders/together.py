@@ -22,7 +22,8 @@ def bind_together(
     Args:
         decoder: of every clip.
         weights_B: a batch of each weight, ``(B, *spec.shape)``; ``reference`` as in ``render``.
-        dtype: of the convolutions; bfloat16 is faster where there is hardware for it.
+        dtype: of the convolutions, of decoders that have any; bfloat16 is faster where there is
+            hardware for it.
         only_B1: the one time of each clip that will be asked for, if there is but one.
 
     Returns:
@@ -30,7 +31,7 @@ def bind_together(
         rounding.
     """
     if isinstance(decoder, Tubelet):
-        return decoder.bind_batch(weights_B, dtype, only_B1)
+        return decoder.bind_batch(weights_B, only_B1)
     device = next(iter(weights_B.values())).device
     # Batched weights make convolutions grouped, which pays where launching them is what costs.
     batched = torch.vmap(decoder.render) if device.type == "cuda" else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from hypernet.decoders.clip_motion import motion_at, share_of_frames
 from hypernet.decoders.lapped import lapped, unlapped
-from hypernet.decoders.planes import Planes, planes_of
+from hypernet.decoders.planes import Planes, planes_of, rgb_of
 from hypernet.decoders.spectrum import (
     CHROMA_CELL,
     CLIP_FRAMES,
@@ -24,16 +23,10 @@ from hypernet.decoders.spectrum import (
 )
 from hypernet.decoders.warp import (
     MOTION_CELL,
-    identity,
     moved_points,
-    quarter_points,
     sample_at,
 )
 
-TILE_CELLS = 4
-"""Grid cells along each side of a tile."""
-LUMA_PLANES, CHROMA_PLANES = 16, 8
-"""Luma in 4x4 and two colour differences in 2x2 pixels, per quarter-size pixel."""
 _CELLS_AT_ONCE = 2048
 """Grid cells that are painted together: fewer are not worth the calls."""
 KERNEL_SCALE = 1 / 16
@@ -50,7 +43,6 @@ class ClipWeights:
             the displacement of the reference picture.
         sway: ``(B, 2 * SWAYS, ...)`` per 128-pixel square, in pixels.
         gate: ``(B, 1, rows, cols)`` per cell: 0 departs from the reference, 1 from mid-grey.
-        tiles: ``(B, tile_channels, h, w)``.
         grid: ``(B, grid_channels, rows, cols)``.
         reference: ``(B, 3, rows * 16, cols * 16)`` RGB, None for key clips.
     """
@@ -58,7 +50,6 @@ class ClipWeights:
     motion: Tensor
     sway: Tensor
     gate: Tensor
-    tiles: Tensor
     grid: Tensor
     reference: Tensor | None = None
 
@@ -210,7 +201,6 @@ class ClipRenderer:
         weights: of the clips.
         planes: what ``painted_planes`` makes of them; if those are of one time, no other can be
             asked for.
-        dtype: of the convolution that restores; all else is float32.
     """
 
     def __init__(
@@ -218,12 +208,9 @@ class ClipRenderer:
         base: Mapping[str, Tensor],
         weights: ClipWeights,
         planes: Planes | None = None,
-        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._base, self._dtype = base, dtype
         self._planes = painted_planes(base, weights) if planes is None else planes
-        self._motion = _Motion(weights, *_picture_size(weights.grid))
-        self._gain, self._shift = _gains(base, weights.tiles, *_picture_size(weights.grid))
+        self._motion = _Motion(weights)
 
     def frames(self, times_BN: Tensor) -> Tensor:
         """``(B, N, 3, H, W)`` RGB, not clamped, at times in ``[0, CLIP_FRAMES)`` of each clip.
@@ -231,23 +218,8 @@ class ClipRenderer:
         Times ``(1, N)`` are those of all clips.
         """
         luma, chroma = (_at(planes, times_BN) for planes in self._planes)
-        planes = self._motion.planes(luma, chroma, times_BN)
-        return torch.unflatten(self._restored(planes, times_BN.shape[1]), 0, (len(luma), -1))
-
-    def _restored(self, planes_BCHW: Tensor, times: int) -> Tensor:
-        """The last two layers: quarter-size planes to RGB ``(B * N, 3, H, W)``."""
-        base, planes = self._base, planes_BCHW.contiguous(memory_format=torch.channels_last)
-        kernel = base["restore_in.weight"].contiguous(memory_format=torch.channels_last)
-        bias = base["restore_in.bias"]
-        to = self._dtype
-        hidden = F.conv2d(planes.to(to), kernel.to(to), bias.to(to), padding=1)
-        hidden = torch.unflatten(hidden.float(), 0, (-1, times))
-        hidden = torch.addcmul(self._shift[:, None], hidden, self._gain[:, None]).flatten(0, 1)
-        return _to_rgb(base, planes, F.leaky_relu(hidden, 0.1))
-
-
-def _picture_size(grid_BCHW: Tensor) -> tuple[int, int]:
-    return grid_BCHW.shape[-2] * GRID_CELL, grid_BCHW.shape[-1] * GRID_CELL
+        rgb = rgb_of(self._motion.moved(luma, chroma, times_BN))
+        return torch.unflatten(rgb, 0, (len(luma), -1))
 
 
 def _at(planes_BTCHW: Tensor, times_BN: Tensor) -> Tensor:
@@ -266,66 +238,23 @@ def _at(planes_BTCHW: Tensor, times_BN: Tensor) -> Tensor:
 
 
 class _Motion:
-    """The second layer: both planes of each frame moved along the motion inside the clip.
+    """The second layer: both planes of each frame moved along the motion inside the clip."""
 
-    Pictures are sampled straight into quarter-size planes, which spares a pass over them.
-    """
-
-    def __init__(self, weights: ClipWeights, height: int, width: int) -> None:
+    def __init__(self, weights: ClipWeights) -> None:
         self._motion, self._sway = weights.motion[:, :4], weights.sway
         self._still = not bool(self._motion.any() or self._sway.any())
-        self._size = (height, width)
 
-    def planes(self, luma_BNCHW: Tensor, chroma_BNCHW: Tensor, times_BN: Tensor) -> Tensor:
-        """``(B * N, 24, H/4, W/4)``."""
+    def moved(self, luma_BNCHW: Tensor, chroma_BNCHW: Tensor, times_BN: Tensor) -> Planes:
+        """Planes of ``B * N`` frames."""
         luma, chroma = luma_BNCHW.flatten(0, 1), chroma_BNCHW.flatten(0, 1)
         if self._still:
-            return torch.cat((F.pixel_unshuffle(luma, 4), F.pixel_unshuffle(chroma, 2)), 1)
-        moved = motion_at(self._motion, self._sway, times_BN).flatten(0, 1)
-        half = (self._size[0] // 2, self._size[1] // 2)
+            return luma, chroma
         # What moves right is found to the left.
-        points = _quarter_identity(*self._size, 4).to(moved) - quarter_points(moved, *self._size, 4)
-        half_points = _quarter_identity(*half, 2).to(moved)
-        half_points = half_points - quarter_points(moved, *half, 2, MOTION_CELL // 2)
-        planes = (
-            torch.unflatten(sample_at(luma, points), 2, (LUMA_PLANES, -1)),
-            torch.unflatten(sample_at(chroma, half_points), 2, (4, -1)),
-        )
-        return torch.cat([plane.flatten(1, 2) for plane in planes], 1)
-
-
-@functools.lru_cache(maxsize=8)
-def _quarter_identity(height: int, width: int, factor: int) -> Tensor:
-    """Each pixel's own place, as ``quarter_points`` orders them: ``(1, ..., 2)``."""
-    with torch.inference_mode(mode=False):
-        points = torch.unflatten(F.pixel_unshuffle(identity(height, width), factor), 1, (2, -1))
-        return points.flatten(2, 3).permute(0, 2, 3, 1).contiguous()
-
-
-def _gains(
-    base: Mapping[str, Tensor], tiles_BCHW: Tensor, height: int, width: int
-) -> tuple[Tensor, Tensor]:
-    """Factor and shift of each quarter-size pixel and channel, smooth across tiles."""
-    gains = F.conv2d(tiles_BCHW, base["gains.weight"], base["gains.bias"])
-    gains = F.interpolate(
-        gains.contiguous(memory_format=torch.channels_last),
-        scale_factor=TILE_CELLS * GRID_CELL // 4,
-        mode="bilinear",
-        align_corners=False,
-    )
-    gain, shift = gains[..., : height // 4, : width // 4].chunk(2, 1)
-    return 1 + gain, shift
-
-
-def _to_rgb(base: Mapping[str, Tensor], planes: Tensor, hidden: Tensor) -> Tensor:
-    """The last layer, a 1x1 convolution that writes pixels in the order of a picture's memory."""
-    height, width = planes.shape[-2:]
-    kernel = base["restore_out.weight"].view(3, 4, 4, -1).permute(1, 2, 0, 3).flatten(0, 2)
-    bias = base["restore_out.bias"].view(3, 16).T.flatten()
-    seen = torch.cat((planes, hidden), 1).permute(0, 2, 3, 1).flatten(0, 2)
-    rgb = torch.addmm(bias, seen, kernel.T)
-    rows = rgb.view(-1, height, width, 4, 12).transpose(2, 3)
-    return rows.reshape(-1, height * 4, width * 4, 3).permute(0, 3, 1, 2)
+        back = -motion_at(self._motion, self._sway, times_BN).flatten(0, 1)
+        height, width = luma.shape[2:]
+        points = moved_points(back, height, width)
+        half_points = moved_points(back, height // 2, width // 2, MOTION_CELL // 2)
+        return sample_at(luma, points), sample_at(chroma, half_points)
 
 
 def render_clips(base: Mapping[str, Tensor], weights: ClipWeights, times_N: Tensor) -> Tensor:

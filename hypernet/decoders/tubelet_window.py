@@ -12,31 +12,27 @@ from hypernet.crop import Crop
 from hypernet.decoders.clip_motion import motion_at, swaying_squares
 from hypernet.decoders.spectrum import CLIP_FRAMES, GRID_CELL
 from hypernet.decoders.tubelet import Tubelet
-from hypernet.decoders.tubelet_layers import TILE_CELLS
 from hypernet.decoders.warp import MAX_MOTION, MOTION_CELL
 
-TILE = TILE_CELLS * GRID_CELL
-GAIN_MARGIN = TILE // 2 + 4
-"""Gains are interpolated between the centres of tiles, and the last layers see 4 pixels around."""
 FIELD_MARGIN = MOTION_CELL // 2 + 8
-"""Motion is interpolated between the centres of squares; sampling and the last layers see more."""
-SAMPLING_MARGIN = 11 + GRID_CELL
-"""What bicubic sampling of the reference sees, overlapping cells, bilinear sampling, the rest."""
+"""Motion is interpolated between the centres of squares; cells overlap and sampling sees more."""
+SAMPLING_MARGIN = 7 + GRID_CELL
+"""What bicubic sampling of the reference sees, overlapping cells, bilinear sampling."""
 
 
 def window_of(decoder: Tubelet, moving: Mapping[str, Tensor], crop: Crop) -> Crop:
-    """The pixels, whole tiles, whose weights the crop of any frame depends on.
+    """The pixels, whole squares of the motion, whose weights the crop of any frame depends on.
 
     Args:
         decoder: of the whole clip.
         moving: its ``motion`` and ``sway``.
         crop: of the frames.
     """
-    margin = max(GAIN_MARGIN, _reach(moving) + FIELD_MARGIN)
+    margin, square = _reach(moving) + FIELD_MARGIN, MOTION_CELL
     grown = crop.grown(margin, decoder.clip.height, decoder.clip.width)
-    top, left = grown.top // TILE * TILE, grown.left // TILE * TILE
-    bottom = min(math.ceil(grown.bottom / TILE) * TILE, decoder.clip.height)
-    right = min(math.ceil(grown.right / TILE) * TILE, decoder.clip.width)
+    top, left = grown.top // square * square, grown.left // square * square
+    bottom = min(math.ceil(grown.bottom / square) * square, decoder.clip.height)
+    right = min(math.ceil(grown.right / square) * square, decoder.clip.width)
     return Crop(top=top, left=left, height=bottom - top, width=right - left)
 
 
@@ -51,7 +47,7 @@ def cut_out(weights: Mapping[str, Tensor], window: Crop) -> dict[str, Tensor]:
 
     Its sway is that of each square of the motion, as squares that sway may lie across its border.
     """
-    cells = {"motion": MOTION_CELL, "gate": GRID_CELL, "tiles": TILE, "grid": GRID_CELL}
+    cells = {"motion": MOTION_CELL, "gate": GRID_CELL, "grid": GRID_CELL}
     if "sway" in weights:
         squares = weights["motion"].shape[1:]
         weights = {**weights, "sway": swaying_squares(weights["sway"][None], *squares)[0]}

@@ -48,26 +48,6 @@ def moved_points(motion_B2hw: Tensor, height: int, width: int, cell: int = MOTIO
     return (torch.cat((lines, own), 3) @ across).permute(0, 2, 3, 1)
 
 
-def quarter_points(
-    motion_B2hw: Tensor, height: int, width: int, factor: int, cell: int = MOTION_CELL
-) -> Tensor:
-    """A dense field in unit coordinates, in the order in which a picture is unshuffled.
-
-    Returns:
-        ``(B, factor * height, width / factor, 2)``: the pixels of the first row and column of each
-        ``factor x factor`` square, then those of the next column.
-    """
-    motion = to_unit(bounded(motion_B2hw) * (cell / MOTION_CELL), (height, width))
-    rows = interpolation(height, motion.shape[-2], cell).to(motion)
-    columns = interpolation(width, motion.shape[-1], cell).to(motion)
-    apart = (torch.cat([matrix[n::factor] for n in range(factor)]) for matrix in (rows, columns))
-    rows, columns = apart
-    field = (rows @ motion @ columns.T).view(
-        -1, 2, factor, height // factor, factor, width // factor
-    )
-    return field.permute(0, 2, 4, 3, 5, 1).reshape(-1, factor * height, width // factor, 2)
-
-
 def bounded(motion: Tensor) -> Tensor:
     """Displacements as they are used: numbers within ``MAX_MOTION``."""
     # Damaged weights may hold anything, and sampling at NaN reads outside of memory.

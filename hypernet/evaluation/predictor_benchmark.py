@@ -1,4 +1,4 @@
-"""What the parts of predicted streams are worth: references, motion, gains; and their borders."""
+"""What the parts of predicted streams are worth: references, motion; and their borders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from hypernet.decoders.coding_order import Step, all_keys, chain
 from hypernet.decoders.spectrum import CLIP_FRAMES, GRID_CELL
-from hypernet.decoders.tubelet_layers import TILE_CELLS
 from hypernet.errors import InvalidSettings
 from hypernet.evaluation import provenance
 from hypernet.evaluation.bd_rate import RatePoint, bd_psnr_db, bd_rate_percent
@@ -23,6 +22,7 @@ from hypernet.evaluation.suites import find_clips
 from hypernet.evaluation.table import write_tsv
 from hypernet.predictor.files import find_predictor
 from hypernet.predictor.predictor import Predictor, load_clip_predictor
+from hypernet.predictor.transformer import TILE_CELLS
 from hypernet.training.validation import ClipScore, read_rgb, score_video
 
 QUALITIES = (20, 40, 60, 80)
@@ -43,9 +43,7 @@ ARMS = {
     "standard": Arm(),
     "all-keys": Arm(order=all_keys),
     "chain": Arm(order=chain),
-    "mean-gains": Arm(averaged=("tiles",)),
     "mean-motion": Arm(averaged=("motion", "sway")),
-    "mean-motion-and-gains": Arm(averaged=("motion", "sway", "tiles")),
 }
 
 
@@ -107,7 +105,7 @@ def run_predictor(
     means: Mapping[str, Tensor] = {}
     if _averages(arms):
         if not isinstance(predictor, Predictor):
-            raise InvalidSettings(f"{model} has no motion and gains to average: choose other arms")
+            raise InvalidSettings(f"{model} has no motion to average: choose other arms")
         means = _mean_weights(predictor, find_clips(training, ()))
     rows: list[PredictorRow] = []
     columns = [field.name for field in dataclasses.fields(PredictorRow)]
@@ -194,8 +192,8 @@ def _averages(arms: Sequence[str]) -> bool:
 
 
 def _mean_weights(predictor: Predictor, paths: Sequence[Path]) -> Mapping[str, Tensor]:
-    """Of motion and gains, per channel, over the first clips of training videos."""
-    sums: dict[str, list[Tensor]] = {"motion": [], "sway": [], "tiles": []}
+    """Of motion, per channel, over the first clips of training videos."""
+    sums: dict[str, list[Tensor]] = {"motion": [], "sway": []}
     for path in paths[:: max(1, len(paths) // MEAN_CLIPS)]:
         clip = torch.from_numpy(read_rgb(path, CLIP_FRAMES)).permute(0, 3, 1, 2)
         weights = predictor.predict(clip, 50).weights()

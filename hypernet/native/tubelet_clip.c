@@ -30,9 +30,7 @@ typedef struct {
     const uint8_t *data;
     size_t words;
     int motion_channels, motion_rows, motion_columns, sway_channels, sway_rows, sway_columns;
-    int tile_channels, tile_values;
-    const int32_t *tiles_before; /* of the reference clip, NULL for a key clip */
-    int32_t *motion, *sway, *gate, *tiles, *grid;
+    int32_t *motion, *sway, *gate, *grid;
 } nrv_found;
 
 /* What is to be sent, and the lists that it makes: first group, flags, each even cells then odd,
@@ -534,16 +532,6 @@ static int read_sway(walk *w, const nrv_found *f) {
     return read_squares(w, f->sway_channels, f->sway_rows, f->sway_columns, f->sway);
 }
 
-static int read_tiles(walk *w, const nrv_found *f) {
-    int error = read_rows(w, f->tile_channels, f->tile_values, f->tiles);
-    for (size_t i = 0; i < (size_t)f->tile_channels * f->tile_values && !error; i++) {
-        int64_t value = f->tiles[i] + (int64_t)(f->tiles_before ? f->tiles_before[i] : 0);
-        if (exceeds(value)) error = NRV_LARGE_SYMBOL;
-        else f->tiles[i] = (int32_t)value;
-    }
-    return error;
-}
-
 static int read_clip(walk *w, const nrv_found *f) {
     nrv_open(&w->reader, f->data, f->words);
     int error = start(w);
@@ -551,7 +539,6 @@ static int read_clip(walk *w, const nrv_found *f) {
     if (!error) error = read_motion(w, f);
     if (!error) error = read_sway(w, f);
     if (!error && w->clip->reference) error = read_level_flags(w, w->cells, f->gate);
-    if (!error) error = read_tiles(w, f);
     if (!error) error = exchange_grid(w, f->gate, f->grid);
     return error ? error : nrv_at_end(&w->reader);
 }

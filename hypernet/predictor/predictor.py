@@ -35,7 +35,6 @@ from hypernet.predictor.transformer import TransformerConfig
 from hypernet.predictor.weight_predictor import (
     GATE_STEP_INDEX,
     PATIENCE,
-    TILES_STEP_INDEX,
     ModelConfig,
     PredictedWeights,
     WeightPredictor,
@@ -44,7 +43,7 @@ from hypernet.predictor.weight_predictor import (
 )
 from hypernet.tensor_file import tensor_bytes
 
-FORMAT = "tubelet-predictor-2"
+FORMAT = "tubelet-predictor-3"
 
 _DECODE_SIDE = ("kernels.", "prior.")
 
@@ -124,7 +123,7 @@ class Predictor(ClipPredictor):
 
     @property
     def _device(self) -> torch.device:
-        return self._model.tiles_head.weight.device
+        return self._model.shift_head.weight.device
 
 
 def pack_predictor(model: WeightPredictor, decode_sha256: str) -> bytes:
@@ -206,12 +205,10 @@ def _share_kernels(model: WeightPredictor, decode_file: DecodeFile) -> None:
 
 
 def _to_clip(weights: PredictedWeights, grid: Tensor, step_index: int) -> PredictedClip:
-    tiles = weights.tiles.round()
     tensors = {
         "motion": weights.motion,
         "sway": weights.sway,
         "gate": weights.gate,
-        "tiles": tiles,
         "grid": grid,
     }
     return PredictedClip(
@@ -219,7 +216,6 @@ def _to_clip(weights: PredictedWeights, grid: Tensor, step_index: int) -> Predic
             "motion": MOTION_STEP_INDEX,
             "sway": MOTION_STEP_INDEX,
             "gate": GATE_STEP_INDEX,
-            "tiles": TILES_STEP_INDEX,
             "grid": step_index,
         },
         symbols={name: _written(value[0]) for name, value in tensors.items()},

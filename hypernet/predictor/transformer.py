@@ -1,9 +1,9 @@
-"""Tokens of a clip in, one feature vector per 16x16-pixel cell and per 64x64-pixel tile out.
+"""Tokens of a clip in, one feature vector per 16x16-pixel cell out.
 
 Transformer blocks of timm run over windows of 8x8 cells together with learned weight tokens, one
-per tile of the window. A depthwise convolution before each block tells cells where they are and
-lets windows talk, so nothing in the network fixes the frame size and memory grows with the area
-only.
+per 64x64-pixel tile of the window. A depthwise convolution before each block tells cells where they
+are and lets windows talk, so nothing in the network fixes the frame size and memory grows with the
+area only.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypernet.decoders.tubelet_layers import TILE_CELLS
 from hypernet.predictor.timm_import import Block, trunc_normal_
 
-WINDOW_CELLS = 8
+WINDOW_CELLS, TILE_CELLS = 8, 4
 WINDOW_TILES = WINDOW_CELLS // TILE_CELLS
 
 
@@ -32,7 +31,7 @@ class TransformerConfig:
 
 
 class VideoTransformer(nn.Module):
-    """Cells and tiles of a clip as feature vectors.
+    """Cells of a clip as feature vectors.
 
     Args:
         config: sizes.
@@ -57,15 +56,15 @@ class VideoTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, cells_BCHW: Tensor, condition_BK: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of cells and tiles.
+    def forward(self, cells_BCHW: Tensor, condition_BK: Tensor) -> Tensor:
+        """Features of cells.
 
         Args:
             cells_BCHW: what is known of each 16x16-pixel cell.
             condition_BK: conditioning vectors.
 
         Returns:
-            ``cells (B, D, H, W)`` and ``tiles (B, D, ceil(H/4), ceil(W/4))``.
+            ``(B, D, H, W)``.
         """
         cells = self.embedding(cells_BCHW)
         height, width = cells.shape[-2:]
@@ -74,17 +73,15 @@ class VideoTransformer(nn.Module):
         cells = F.pad(cells, padding, mode="replicate")
         rows, columns = cells.shape[-2] // WINDOW_CELLS, cells.shape[-1] // WINDOW_CELLS
         windows = cells.shape[0] * rows * columns
-        tiles = self.weight_tokens.to(cells.dtype).expand(windows, -1, -1)
+        weights = self.weight_tokens.to(cells.dtype).expand(windows, -1, -1)
         for neighbours, block in zip(self.neighbours, self.blocks, strict=True):
             cells = cells + neighbours(cells)
-            tokens = torch.cat((_to_windows(cells, WINDOW_CELLS) + self.places, tiles), dim=1)
+            tokens = torch.cat((_to_windows(cells, WINDOW_CELLS) + self.places, weights), dim=1)
             tokens = block(tokens)
             cells = _from_windows(tokens[:, : WINDOW_CELLS**2], rows, columns)
-            tiles = tokens[:, WINDOW_CELLS**2 :]
-        cells = self.norm(cells.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)[..., :height, :width]
-        tile_map = _from_windows(self.norm(tiles), rows, columns)
-        tile_rows, tile_columns = -(-height // TILE_CELLS), -(-width // TILE_CELLS)
-        return cells, tile_map[..., :tile_rows, :tile_columns]
+            weights = tokens[:, WINDOW_CELLS**2 :]
+        normed: Tensor = self.norm(cells.permute(0, 2, 3, 1))
+        return normed.permute(0, 3, 1, 2)[..., :height, :width]
 
 
 def transformer_block(config: TransformerConfig, *, fused: bool = True) -> Block:

@@ -26,12 +26,9 @@ from hypernet.predictor.transformer import TransformerConfig, VideoTransformer
 
 HEAD_GAIN = 0.03
 """Scale of what the transformer adds to the cosine transform, when training starts."""
-TILES_GAIN = 0.3
-"""Scale of the tile vectors then: if all were rounded to zero, they would never be used."""
 DEAD_ZONE = 0.17
 """How much smaller than a step a value is made before it is rounded, when training starts."""
 GATE_STEP_INDEX = 176
-TILES_STEP_INDEX = 152
 DEPTH_STEPS = (-6, 0, 4)
 """How much coarser the grid's step is, as indices, by the number of clips that a clip needs."""
 PATIENCE = 2.0
@@ -83,14 +80,12 @@ class PredictedWeights:
         motion: ``(B, 6, h, w)``, integers.
         sway: ``(B, 2 * SWAYS, ...)``, integers.
         gate: ``(B, 1, rows, cols)``, 0 or 1.
-        tiles: ``(B, C, h, w)``, not rounded.
         grid: ``(B, C, rows, cols)``, not rounded.
     """
 
     motion: Tensor
     sway: Tensor
     gate: Tensor
-    tiles: Tensor
     grid: Tensor
 
     def rounded(self) -> PredictedWeights:
@@ -99,7 +94,6 @@ class PredictedWeights:
             motion=self.motion,
             sway=self.sway,
             gate=self.gate,
-            tiles=round_through(self.tiles),
             grid=round_through(self.grid),
         )
 
@@ -109,7 +103,6 @@ class PredictedWeights:
             motion=self.motion * step_size(MOTION_STEP_INDEX),
             sway=self.sway * step_size(MOTION_STEP_INDEX),
             gate=self.gate,
-            tiles=self.tiles * step_size(TILES_STEP_INDEX),
             grid=self.grid * step_sizes(step_index_B),
             reference=None if reference is None else reference.picture,
         )
@@ -118,7 +111,7 @@ class PredictedWeights:
 class WeightPredictor(nn.Module):
     """Predictor, shipped kernels and prior, as trained together."""
 
-    def __init__(self, config: ModelConfig, seed: int = 0) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         width, channels = config.transformer.width, config.decoder.grid_channels
@@ -126,10 +119,9 @@ class WeightPredictor(nn.Module):
         self.transformer = VideoTransformer(config.transformer, channels + 2, STEP_KNOTS)
         self.shift_head = nn.Conv2d(width, channels, 1)
         self.gain_head = nn.Conv2d(width, len(self.groups), 1)
-        self.tiles_head = nn.Conv2d(width, config.decoder.tile_channels, 1)
         self.dead_zone = nn.Parameter(torch.full((channels, 1, 1), DEAD_ZONE))
         self.prior = IntegerPrior(config.prior)
-        base = initial_base(config.decoder, torch.Generator().manual_seed(seed))
+        base = initial_base(config.decoder)
         self.kernels = nn.ParameterDict(
             {name.replace(".", "_"): nn.Parameter(value) for name, value in base.items()}
         )
@@ -139,7 +131,6 @@ class WeightPredictor(nn.Module):
         with torch.no_grad():
             self.shift_head.weight *= HEAD_GAIN
             self.gain_head.weight *= HEAD_GAIN
-            self.tiles_head.weight *= TILES_GAIN
 
     def base(self) -> dict[str, Tensor]:
         """Shipped kernels under the decoder's names."""
@@ -172,14 +163,13 @@ class WeightPredictor(nn.Module):
             motion, gate, spectra = departure(clip, reference, price)
             values = spectra / step_sizes(step_index_B)
         condition = self.config.prior.step_weights(step_index_B) / STEP_GAIN
-        cells, tiles = self.transformer(_tokens(values, gate, reference), condition)
+        cells = self.transformer(_tokens(values, gate, reference), condition)
         # A few rows after the other: what lies between would take most of the memory.
         rows = zip(*(torch.split(x, _ROWS_AT_ONCE, 2) for x in (values, cells)), strict=True)
         return PredictedWeights(
             motion=motion,
             sway=clip.sway,
             gate=gate,
-            tiles=self.tiles_head(tiles).float() / step_size(TILES_STEP_INDEX),
             grid=torch.cat([self._corrected(*row) for row in rows], 2),
         )
 

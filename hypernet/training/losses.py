@@ -37,16 +37,14 @@ class Losses:
     mse: Tensor
     key_bits_per_pixel: Tensor
     inter_bits_per_pixel: Tensor
-    tile_bits_per_pixel: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Scored:
-    """Of each clip: squared error, bits per pixel, those of the tiles, and what was sent."""
+    """Of each clip: squared error, bits per pixel, and what was sent."""
 
     errors: Tensor
     bits: Tensor
-    tile_bits: Tensor
     symbols: PredictedWeights
     decoded: Tensor
 
@@ -98,7 +96,6 @@ def clip_losses(
         mse=(KEY_SHARE * key.errors + (1 - KEY_SHARE) * inter.errors).mean(),
         key_bits_per_pixel=key.bits.mean(),
         inter_bits_per_pixel=inter.bits.mean(),
-        tile_bits_per_pixel=(key.tile_bits + inter.tile_bits).mean() / 2,
     )
 
 
@@ -119,7 +116,6 @@ def _score(
         weights = sent.dequantized(step_index_B, reference)
         decoded = render_clips(model.base(), weights, times)
         errors = (decoded - frames_BTCHW).square().mean((1, 2, 3, 4))
-        tile_bits = adaptive_bits(_noisy(predicted.tiles, noise))
         step = model.config.prior.step_weights(step_index_B)
         bits = grid_bits(
             model.prior,
@@ -131,8 +127,7 @@ def _score(
     pixels = frames_BTCHW[0, :, 0].numel()
     return _Scored(
         errors=errors,
-        bits=(bits + tile_bits) / pixels,
-        tile_bits=tile_bits / pixels,
+        bits=bits / pixels,
         symbols=sent,
         decoded=decoded,
     )
@@ -171,13 +166,6 @@ def grid_bits(
     tables = prior.last_tables(context, first, flags, middle)
     mask = prior.spread(flags[:, len(config.middle) :], config.last)
     return total + (mask * _bits(last, noisy_last, tables)).sum((1, 2, 3))
-
-
-def adaptive_bits(values: Tensor) -> Tensor:
-    """Bits of each clip, ``(B,)``, if every channel had the table that suits it best."""
-    magnitude = values.detach().round().abs().mean((2, 3), keepdim=True).clamp(1e-3, 100.0)
-    table = 38 + 3 * torch.log2(magnitude)
-    return symbol_bits(values, table).sum((1, 2, 3))
 
 
 def _bits(symbols: Tensor, noisy: Tensor, table: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ class TubeletMethod:
 
     def build(self) -> nn.Module:
         """See ``Method``."""
-        return channels_last(WeightPredictor(self.model, self.config.seed))
+        return channels_last(WeightPredictor(self.model))
 
     def sampling(self) -> Sampling:
         """See ``Method``."""

@@ -158,5 +158,5 @@ def _bits(prior: IntegerPrior, pairs: Sequence[CodedPair], which: int) -> Tensor
     gate = torch.stack([torch.from_numpy(clip.gate).float() for clip in clips])
     steps = prior.config.step_weights(torch.tensor([clip.step_index for clip in clips]))
     before = torch.stack([pair[0].grid() for pair in pairs]) if which else None
-    sent = PredictedWeights(motion=empty, sway=empty, gate=gate, tiles=empty, grid=grid)
+    sent = PredictedWeights(motion=empty, sway=empty, gate=gate, grid=grid)
     return grid_bits(prior, steps, sent, grid, before)

@@ -198,7 +198,7 @@ def test_only_what_a_search_ends_with_is_refined(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = calls_of(monkeypatch, prediction._SegmentWork, "encode")
-    settings = EncodeSettings(preset="balanced", device="cpu", steps=4, target_psnr_db=30.0)
+    settings = EncodeSettings(preset="balanced", device="cpu", steps=4, target_psnr_db=34.0)
     result = encode_file(source, tmp_path / "out.nrv", settings)
     *searched, last = [(quality, steps) for _, quality, steps in trials]
     assert searched
@@ -218,7 +218,7 @@ def test_a_refinement_that_misses_the_target_is_not_taken(
         return replace(trial, psnr_db=trial.psnr_db - 20) if steps else trial
 
     monkeypatch.setattr(prediction._SegmentWork, "encode", worse)
-    settings = EncodeSettings(preset="balanced", device="cpu", steps=4, target_psnr_db=30.0)
+    settings = EncodeSettings(preset="balanced", device="cpu", steps=4, target_psnr_db=34.0)
     result = encode_file(source, tmp_path / "out.nrv", settings)
     assert result.refinement_steps == 0
     assert result.target_met

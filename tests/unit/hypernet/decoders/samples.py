@@ -16,7 +16,7 @@ from hypernet.predictor.initial_hyponet import initial_hyponet
 from hypernet.predictor.initial_kernels import initial_base
 from hypernet.weights import ClipShape
 
-_TUBELET = TubeletConfig(grid_channels=70, tile_channels=3, width=5)
+_TUBELET = TubeletConfig(grid_channels=70)
 HYPONET = HyponetConfig(
     whole_frame=0,
     frequencies=4,
@@ -52,7 +52,7 @@ CONFIGS: dict[int, DecoderConfig] = {
 
 
 BASES = {
-    Tubelet.wire_id: initial_base(_TUBELET, torch.Generator().manual_seed(1)),
+    Tubelet.wire_id: initial_base(_TUBELET),
     Hyponet.wire_id: initial_hyponet(HYPONET, torch.Generator().manual_seed(1)),
 }
 

@@ -27,7 +27,6 @@ def test_costs_are_about_what_the_coder_takes(is_inter: bool) -> None:
         "motion": np.zeros((6, 12, 16), np.int32),
         "sway": np.zeros((10, 3, 4), np.int32),
         "gate": np.zeros((1, 24, 32), np.int32),
-        "tiles": np.zeros((4, 6, 8), np.int32),
     }
     symbols = {**zeros, "grid": grid[0].int().numpy()}
     reference = {**zeros, "grid": before[0].int().numpy()} if is_inter else None

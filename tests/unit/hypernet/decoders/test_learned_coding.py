@@ -14,7 +14,6 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "motion": (4, 4, 5),
     "sway": (10, 2, 3),
     "gate": (1, 7, 9),
-    "tiles": (4, 2, 3),
     "grid": (64, 7, 9),
 }
 STEP_INDEX = 170
@@ -106,10 +105,8 @@ def test_bytes_are_about_what_training_estimates(is_inter: bool) -> None:
 
     prior = _prior()
     symbols = _key(_symbols(2, 1.0))
-    symbols["motion"][:], symbols["sway"][:], symbols["tiles"][:] = 0, 0, 0
+    symbols["motion"][:], symbols["sway"][:] = 0, 0
     before = _symbols(9, 0.6) if is_inter else None
-    if before is not None:
-        before["tiles"][:] = 0
     tensors = {n: torch.from_numpy(v)[None].float() for n, v in symbols.items()}
     sent = PredictedWeights(**tensors)
     reference = None if before is None else torch.from_numpy(before["grid"])[None].float()
@@ -138,7 +135,6 @@ def test_the_default_prior_codes_a_frame_size_that_no_tile_divides() -> None:
         "motion": (4, 2, 3),
         "sway": (10, 1, 2),
         "gate": (1, 3, 5),
-        "tiles": (12, 1, 2),
         "grid": (PriorConfig().grid_channels, 3, 5),
     }
     symbols = _symbols(9, 1.0, shapes)

@@ -52,7 +52,6 @@ def _shapes(config: PriorConfig, rows: int = 7, columns: int = 9) -> Shapes:
         "motion": (4, (rows + 1) // 2, (columns + 1) // 2),
         "sway": (10, (rows + 3) // 4, (columns + 3) // 4),
         "gate": (1, rows, columns),
-        "tiles": (4, 2, 3),
         "grid": (config.grid_channels, rows, columns),
     }
 
@@ -300,4 +299,4 @@ def test_the_walk_is_not_taken_where_there_are_kernels(monkeypatch: pytest.Monke
     monkeypatch.delattr(learned_coding, "_walk_grid")
     coding = LearnedCoding(prior)
     coded = coding.encode(symbols, _specs(shapes), [STEP_INDEX], None)
-    assert coding.decode(coded, _specs(shapes), [STEP_INDEX], None)["tiles"].any()
+    assert coding.decode(coded, _specs(shapes), [STEP_INDEX], None)["grid"].any()

@@ -22,7 +22,7 @@ TIMES = torch.arange(CLIP_FRAMES, dtype=torch.float32)
 
 
 def _base(config: TubeletConfig = CONFIG) -> dict[str, Tensor]:
-    return initial_base(config, torch.Generator().manual_seed(3))
+    return initial_base(config)
 
 
 def _decoder(frames: int, height: int, width: int) -> Tubelet:
@@ -70,10 +70,10 @@ def test_more_than_eight_frames_are_refused() -> None:
         _decoder(9, 16, 16)
 
 
-@pytest.mark.parametrize("changes", [{"width": 0}, {"grid_channels": 63}, {"tile_channels": 999}])
-def test_sizes_out_of_range_are_refused(changes: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(changes))} is"):
-        TubeletConfig(**changes)
+@pytest.mark.parametrize("channels", [0, 63, 2561])
+def test_sizes_out_of_range_are_refused(channels: int) -> None:
+    with pytest.raises(ValueError, match=f"grid_channels is {channels}"):
+        TubeletConfig(grid_channels=channels)
 
 
 def test_rendering_without_a_decode_file_says_so() -> None:
@@ -84,33 +84,17 @@ def test_rendering_without_a_decode_file_says_so() -> None:
 
 def test_the_default_decoder_keeps_its_operations_budget() -> None:
     decoder = Tubelet(TubeletConfig(), ClipShape(frames=8, height=480, width=854))
-    assert decoder.multiply_adds_per_pixel() <= 1000
-
-
-def test_no_tile_border_shows_where_tiles_differ() -> None:
-    decoder = _decoder(1, 192, 1024)
-    weights = _weights(decoder, 0.0)
-    weights["grid"][0] += 2.0
-    weights["tiles"] = _weights(decoder, 2.0)["tiles"]
-    frame = decoder.render(weights, TIMES[:1])[0]
-    change = (frame[..., 1:] - frame[..., :-1]).abs().mean((0, 1))
-    borders, others = change[63::64], change[31::64]
-    assert float(borders.mean()) <= 1.5 * float(others.mean())
+    assert decoder.multiply_adds_per_pixel() <= 300
 
 
 def test_a_key_clip_of_zeros_is_mid_grey() -> None:
     decoder = _decoder(8, 32, 48)
-    base = _base()
-    base["restore_out.weight"][:, 24:] = 0
-    decoder = Tubelet(CONFIG, decoder.clip, base)
     frames = decoder.render(_weights(decoder, 0.0), TIMES)
     torch.testing.assert_close(frames, torch.full_like(frames, 0.5))
 
 
 def test_the_reference_shows_where_the_gate_is_open() -> None:
-    base = _base()
-    base["restore_out.weight"][:, 24:] = 0
-    decoder = Tubelet(CONFIG, ClipShape(frames=8, height=32, width=64), base)
+    decoder = _decoder(8, 32, 64)
     weights = _weights(decoder, 0.0)
     weights["gate"][..., 2:] = 1.0
     # Smooth in both colour differences, which are kept at half size.
@@ -122,9 +106,7 @@ def test_the_reference_shows_where_the_gate_is_open() -> None:
 
 
 def test_motion_moves_the_picture() -> None:
-    base = _base()
-    base["restore_out.weight"][:, 24:] = 0
-    decoder = Tubelet(CONFIG, ClipShape(frames=8, height=64, width=128), base)
+    decoder = _decoder(8, 64, 128)
     weights = _weights(decoder, 0.0)
     weights["motion"][0] = 7.0  # two pixels per frame to the right
     reference = drifting(1, 64, 128)[0]
@@ -135,9 +117,7 @@ def test_motion_moves_the_picture() -> None:
 
 
 def test_sway_moves_the_picture() -> None:
-    base = _base()
-    base["restore_out.weight"][:, 24:] = 0
-    decoder = Tubelet(CONFIG, ClipShape(frames=8, height=64, width=128), base)
+    decoder = _decoder(8, 64, 128)
     weights = _weights(decoder, 0.0)
     # Frame 5 as far to the right as sways can say it of one frame alone.
     weights["sway"][::2] = 14 * sways()[5][:, None, None]

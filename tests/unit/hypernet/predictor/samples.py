@@ -14,7 +14,7 @@ from hypernet.predictor.transformer import TransformerConfig
 from hypernet.predictor.weight_predictor import ModelConfig, WeightPredictor
 
 SMALL = ModelConfig(
-    decoder=TubeletConfig(grid_channels=64, tile_channels=4, width=8),
+    decoder=TubeletConfig(grid_channels=64),
     prior=PriorConfig(first=8, middle=(8, 8), last=(20, 20), context_width=8, hidden_width=8),
     transformer=TransformerConfig(width=32, depth=2, heads=2, mlp_ratio=2.0),
 )
@@ -22,7 +22,7 @@ SMALL = ModelConfig(
 
 def small_model(seed: int = 0) -> WeightPredictor:
     torch.manual_seed(seed)
-    return WeightPredictor(SMALL, seed)
+    return WeightPredictor(SMALL)
 
 
 def random_symbols(shape: tuple[int, ...], seed: int, spread: float = 3.0) -> Tensor:
