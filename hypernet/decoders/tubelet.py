@@ -200,7 +200,7 @@ class Tubelet:
         cells = math.prod(grid_size(height, width))
         per_clip = cells * painted_and_mixed + self._sway_multiply_adds()
         per_clip += CLIP_FRAMES * self._lap_multiply_adds()
-        per_frame = self._field_multiply_adds() + 9 * cells * GRID_CELL**2
+        per_frame = self._field_multiply_adds() + 3 * 3 * cells * GRID_CELL**2
         return (per_clip / self.clip.frames + per_frame) / (height * width)
 
     def _sway_multiply_adds(self) -> int:

@@ -12,7 +12,7 @@ from hypernet.decoders.decode_file import decode_file_name, load_decode_file, pa
 from hypernet.decoders.tubelet import Tubelet
 from hypernet.errors import InvalidSettings, MissingDecodeFile, UnreadableInput
 from hypernet.predictor.predicted import NearClip
-from hypernet.predictor.predictor import Predictor, load_predictor, pack_predictor
+from hypernet.predictor.predictor import FORMAT, Predictor, load_predictor, pack_predictor
 from hypernet.weights import ClipShape
 from tests.unit.hypernet.predictor.samples import SHAKE, SMALL, drifting, shaking, small_model
 
@@ -160,7 +160,7 @@ def test_a_predictor_file_that_lacks_tensors(tmp_path: Path) -> None:
     tensors = load(path.read_bytes())
     del tensors["gain_head.weight"]
     header = {
-        "format": "tubelet-predictor-2",
+        "format": FORMAT,
         "transformer": json.dumps({"width": 32, "heads": 2, "depth": 2, "mlp_ratio": 2.0}),
         "decode_file": load_decode_file(decode_path).sha256,
     }

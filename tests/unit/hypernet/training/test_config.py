@@ -41,7 +41,7 @@ def test_shipped_configurations_keep_their_parameter_budget(name: str, limit: fl
         ("seed = 'x'", "seed must be int, not str"),
         ("data = 3", "data must be a table"),
         ("[schedule]\nlr = 1.0", "schedule: unknown key 'lr'"),
-        ("[model.decoder]\nwidth = 0", "width is 0"),
+        ("[model.decoder]\ngrid_channels = 0", "grid_channels is 0"),
         ("[model.prior]\nmiddle = [1, 0]", "an empty one"),
         ("method = 'gan'", "'gan' is not one of tubelet, nerv-enc, teconerv"),
         ("method = 'teconerv'\n[model]\ngrid = 1", "unknown key 'grid'"),
@@ -71,7 +71,7 @@ def test_whole_numbers_serve_as_floats(tmp_path: Path) -> None:
 def test_the_fingerprint_ignores_places_but_not_sizes(tmp_path: Path) -> None:
     moved, resized = tmp_path / "moved.toml", tmp_path / "resized.toml"
     moved.write_text(DEBUG.read_text().replace("data/train", "elsewhere"))
-    resized.write_text(DEBUG.read_text().replace("\nwidth = 8", "\nwidth = 9"))
+    resized.write_text(DEBUG.read_text().replace("\nwidth = 32", "\nwidth = 34"))
     original = load_config(DEBUG).fingerprint
     assert load_config(moved).fingerprint == original
     assert load_config(resized).fingerprint != original

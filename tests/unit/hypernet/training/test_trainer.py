@@ -74,7 +74,7 @@ def test_an_earlier_run_is_not_overwritten(tmp_path: Path, sources: Path) -> Non
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path, sources: Path) -> None:
     train(make_config(tmp_path, sources, steps="1"))
-    other = make_config(tmp_path, sources, steps="1", width="9")
+    other = make_config(tmp_path, sources, steps="1", width="34")
     with pytest.raises(InvalidSettings, match="another configuration"):
         train(other, resume=True)
 
