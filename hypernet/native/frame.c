@@ -33,6 +33,7 @@ typedef struct {
     float *sampled[COLOURS]; /* luma, two colour differences */
     float *tints[COLOURS];   /* of two rows: what the colour differences make of mid-grey */
     float *pixels;           /* of one row and colour */
+    uint8_t *levels[COLOURS]; /* of one row */
 } scratch;
 
 /* A row of `count` pictures of one size, moved; `seen` says where it lies. */
@@ -69,14 +70,6 @@ INLINE void tint_rows(const nrv_frame *f, int pair, scratch *s) {
     }
 }
 
-INLINE void write_levels(const float *restrict pixels, int count, int apart, uint8_t *restrict out) {
-    for (int i = 0; i < count; i++) {
-        float level = pixels[i] * 255.0f + 0.5f;
-        level = level > 0.0f ? level : 0.0f; /* not a number becomes 0 */
-        out[i * apart] = (uint8_t)(int)(level < 255.0f ? level : 255.0f);
-    }
-}
-
 INLINE void write_values(const float *restrict pixels, int count, float *restrict out) {
     for (int i = 0; i < count; i++) {
         float value = pixels[i] > 0.0f ? pixels[i] : 0.0f;
@@ -84,25 +77,39 @@ INLINE void write_values(const float *restrict pixels, int count, float *restric
     }
 }
 
-/* One row and colour as they are wanted. */
-INLINE void write_row(const float *pixels, int row, int colour, const nrv_target *to) {
-    size_t rows = (size_t)colour * to->height + row;
-    size_t place = to->planar ? rows * to->width : (size_t)row * to->width * COLOURS + colour;
-    if (to->levels && to->planar) write_levels(pixels, to->width, 1, to->levels + place);
-    if (to->levels && !to->planar) write_levels(pixels, to->width, COLOURS, to->levels + place);
-    if (to->values) write_values(pixels, to->width, to->values + place);
+INLINE void write_levels(const float *restrict pixels, int count, uint8_t *restrict out) {
+    for (int i = 0; i < count; i++) {
+        float level = pixels[i] * 255.0f + 0.5f;
+        level = level > 0.0f ? level : 0.0f; /* not a number becomes 0 */
+        out[i] = (uint8_t)(int)(level < 255.0f ? level : 255.0f);
+    }
+}
+
+/* Three colours of each pixel side by side. */
+INLINE void interleave(uint8_t *const levels[COLOURS], int count, uint8_t *restrict out) {
+    const uint8_t *restrict red = levels[0], *restrict green = levels[1], *restrict blue = levels[2];
+    for (int i = 0; i < count; i++) {
+        out[3 * i] = red[i];
+        out[3 * i + 1] = green[i];
+        out[3 * i + 2] = blue[i];
+    }
 }
 
 INLINE void draw_row(const nrv_frame *f, int row, const nrv_target *to, scratch *s) {
     const float *luma;
     rows_of(f, f->luma, 1, 1, row, s, s->sampled, &luma);
+    size_t plane = (size_t)to->height * to->width, first = (size_t)(row - to->top) * to->width;
+    size_t place = first;
     for (int colour = 0; colour < COLOURS; colour++) {
         float share = f->colours[3 * colour];
         const float *restrict seen = luma, *restrict tint = s->tints[colour];
         float *restrict pixels = s->pixels;
         for (int x = s->start; x < s->stop; x++) pixels[x] = tint[x] + share * seen[x];
-        write_row(pixels + to->left, row - to->top, colour, to);
+        if (to->values) write_values(pixels + to->left, to->width, to->values + place);
+        else write_levels(pixels + to->left, to->width, to->planar ? to->levels + place : s->levels[colour]);
+        place += plane;
     }
+    if (!to->planar) interleave(s->levels, to->width, to->levels + COLOURS * first);
 }
 
 FOR_EACH_PROCESSOR
@@ -120,7 +127,7 @@ static void draw(const nrv_frame *f, const nrv_target *to, scratch *s) {
 int nrv_draw(const nrv_frame *f, const nrv_target *to) {
     size_t width = f->width;
     size_t floats = f->motion_columns + (4 + 2 * COLOURS + 1) * width;
-    float *memory = malloc(floats * sizeof(float) + width * sizeof(int));
+    float *memory = malloc(floats * sizeof(float) + width * (sizeof(int) + COLOURS));
     if (!memory) return -1;
     scratch s = {.line = memory, .moved = memory + f->motion_columns};
     s.places = s.moved + 2 * width;
@@ -130,6 +137,7 @@ int nrv_draw(const nrv_frame *f, const nrv_target *to) {
         s.tints[i] = s.sampled[i] + width;
     }
     s.place = (int *)(s.pixels + (1 + 2 * COLOURS) * width);
+    for (int i = 0; i < COLOURS; i++) s.levels[i] = (uint8_t *)(s.place + width) + i * width;
     draw(f, to, &s);
     free(memory);
     return 0;
