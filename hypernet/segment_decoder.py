@@ -12,7 +12,7 @@ from torch import Tensor
 from hypernet.bitstream.header import NO_DECODE_FILE, StreamHeader
 from hypernet.bitstream.limits import DEFAULT_LIMITS, Limits, check_limit
 from hypernet.bitstream.segment import TABLE_CODING, WeightCoding
-from hypernet.decoders import Decoder, build_decoder, config_to_fields
+from hypernet.decoders import Decoder, build_decoder, check_known, config_to_fields
 from hypernet.decoders.decode_file import DecodeFile, find_decode_file
 from hypernet.errors import InvalidStream
 from hypernet.weights import ClipShape, WeightSpec
@@ -43,6 +43,7 @@ class SegmentDecoder:
         self.device = device or torch.device("cpu")
         self.coding: WeightCoding = TABLE_CODING
         self._base: dict[str, Tensor] | None = None
+        check_known(header.decoder)
         if header.decode_file != NO_DECODE_FILE:
             decode_file = _fitting_decode_file(header)
             self.coding = decode_file.coding

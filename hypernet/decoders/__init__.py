@@ -27,7 +27,32 @@ ARCHITECTURES: dict[int, tuple[type[Any], type[Any]]] = {
     Hyponet.wire_id: (Hyponet, HyponetConfig),
 }
 
-__all__ = ["ARCHITECTURES", "Decoder", "Weights", "build_decoder", "config_to_fields"]
+RETIRED = frozenset({4, 5, 7})
+"""Wire ids of decoders of earlier versions."""
+
+__all__ = [
+    "ARCHITECTURES",
+    "Decoder",
+    "Weights",
+    "build_decoder",
+    "check_known",
+    "config_to_fields",
+]
+
+
+def check_known(wire_id: int) -> None:
+    """Refuse a decoder that this version does not have.
+
+    Raises:
+        InvalidStream: the message says whose it may be.
+    """
+    if wire_id in RETIRED:
+        raise InvalidStream(
+            f"decoder {wire_id} is that of an earlier version: decode the stream with the nrv "
+            "that wrote it, or encode its source again"
+        )
+    if wire_id not in ARCHITECTURES:
+        raise InvalidStream(f"unknown decoder {wire_id}: written by a newer version?")
 
 
 def build_decoder(
@@ -47,8 +72,7 @@ def build_decoder(
     Raises:
         InvalidStream: unknown decoder, or a configuration out of its range.
     """
-    if wire_id not in ARCHITECTURES:
-        raise InvalidStream(f"unknown decoder {wire_id}: written by a newer version?")
+    check_known(wire_id)
     decoder_type, config_type = ARCHITECTURES[wire_id]
     try:
         config = config_from_fields(config_type, config_fields)

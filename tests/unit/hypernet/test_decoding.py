@@ -281,6 +281,11 @@ def test_an_unknown_decoder_is_refused_at_once() -> None:
         SegmentDecoder(header(1, decoder=77))
 
 
+def test_a_decoder_of_an_earlier_version_is_refused_before_its_decode_file_is_missed() -> None:
+    with pytest.raises(InvalidStream, match="decoder 7 is that of an earlier version"):
+        SegmentDecoder(header(1, decoder=7, decode_file=bytes(31) + b"\1"))
+
+
 def test_a_decoder_that_needs_too_much_memory_is_refused_at_once() -> None:
     greedy = replace(CONFIG, widths=(1, 4096), strides=(1,), head_stride=1)
     with pytest.raises(InvalidStream, match="memory to render one frame"):
