@@ -16,6 +16,7 @@ from hypernet.errors import HypernetError, InvalidSettings
 from hypernet.loading.clip_choice import ClipOrder
 from hypernet.loading.clip_reader import ClipRequest, PendingClips
 from hypernet.loading.dataset import NrvDataset
+from hypernet.loading.kept_memory import keep_memory
 from hypernet.loading.prefetching import Prefetcher, Waiting
 from hypernet.loading.samples import Batch, collate
 
@@ -134,6 +135,7 @@ class NrvLoader:
             persistent_workers=workers > 0,
             prefetch_factor=prefetch if workers else None,
             multiprocessing_context=start_method if workers else None,
+            worker_init_fn=keep_memory,
         )
 
     def __len__(self) -> int:

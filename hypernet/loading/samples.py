@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from hypernet.errors import InvalidSettings
 
@@ -53,7 +54,7 @@ def collate(samples: Sequence[Sample], names: Sequence[str], *, as_list: bool = 
     frames: Tensor | list[Tensor] = [sample.frames for sample in samples]
     if not as_list:
         _check_sizes(samples, names)
-        frames = torch.stack([sample.frames for sample in samples])
+        frames = default_collate(frames)  # into shared memory, in a worker
     return Batch(
         frames, *(torch.tensor(numbers) for numbers in list(zip(*samples, strict=True))[1:])
     )
