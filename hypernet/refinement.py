@@ -25,7 +25,7 @@ from hypernet.decoders.tubelet_layers import whole_cells
 from hypernet.predictor.analysis import spectra_of
 from hypernet.predictor.moving_back import WayBack
 from hypernet.predictor.predicted import NearClip, PredictedClip
-from hypernet.predictor.weight_predictor import PATIENCE, unit_price
+from hypernet.predictor.weight_predictor import unit_price
 from hypernet.weights import ClipShape
 
 FIRST_PACE = 1.0
@@ -120,7 +120,7 @@ class _Clip:
         self._way_back = WayBack(self._weights["motion"][:4], self._weights["sway"], height, width)
         prior = decode_file.prior.to(self.device)
         self._costs = GridCosts(prior, step_index, self._weights["gate"][None], before)
-        self._price = PATIENCE * unit_price(step_index)
+        self._price = unit_price(step_index)
         self._times = torch.arange(count, dtype=torch.float32, device=self.device)
 
     def tried(self, grid_BCHW: Tensor, *, is_last: bool = False) -> _Tried:

@@ -15,13 +15,13 @@ from torch import Tensor
 from hypernet.arithmetic import bfloat16_pays
 from hypernet.decoders.coding_order import Step, coding_order
 from hypernet.decoders.decode_file import DecodeFile, load_decode_file
-from hypernet.decoders.grid_costs import GridCosts
 from hypernet.decoders.spectrum import CLIP_FRAMES, used_channels
 from hypernet.decoders.tubelet import TubeletConfig
 from hypernet.decoders.tubelet_layers import whole_cells
 from hypernet.errors import InvalidSettings, UnreadableInput
 from hypernet.predictor import tile_predictor
 from hypernet.predictor.analysis import MOTION_STEP_INDEX, AnalysedClip, Reference
+from hypernet.predictor.grid_choice import chosen_grid
 from hypernet.predictor.motion import MOTION_STEPS
 from hypernet.predictor.predicted import (
     ClipPredictor,
@@ -34,16 +34,14 @@ from hypernet.predictor.tile_predictor import TilePredictor, unpack_tile_predict
 from hypernet.predictor.transformer import TransformerConfig
 from hypernet.predictor.weight_predictor import (
     GATE_STEP_INDEX,
-    PATIENCE,
     ModelConfig,
     PredictedWeights,
     WeightPredictor,
     channels_last,
-    unit_price,
 )
 from hypernet.tensor_file import tensor_bytes
 
-FORMAT = "tubelet-predictor-3"
+FORMAT = "tubelet-predictor-4"
 
 _DECODE_SIDE = ("kernels.", "prior.")
 
@@ -92,7 +90,7 @@ class Predictor(ClipPredictor):
         with torch.inference_mode(), autocast:
             weights = self._model.weights(analysed.clip, index, self._reference(near))
         with torch.inference_mode():
-            grid = self._rounded(weights, step_index, near, CLIP_FRAMES / analysed.num_frames)
+            grid = self._chosen(weights, step_index, near, CLIP_FRAMES / analysed.num_frames)
         return _to_clip(weights, grid, step_index)
 
     def to(self, device: torch.device) -> Predictor:
@@ -100,18 +98,14 @@ class Predictor(ClipPredictor):
         self._model.to(device)
         return self
 
-    def _rounded(
+    def _chosen(
         self, weights: PredictedWeights, step_index: int, near: NearClip | None, repeats: float
     ) -> Tensor:
-        """The grid as integers, those that are not worth their bits dropped."""
         device = self._device
         before = None
         if near is not None:
             before = torch.from_numpy(near.grid).to(device, torch.float32)[None]
-        costs = GridCosts(self.decode_file.prior.to(device), step_index, weights.gate, before)
-        wanted = weights.grid.float()
-        price = PATIENCE * unit_price(step_index) / repeats
-        return costs.cheapest(wanted, wanted.round(), price)
+        return chosen_grid(self.decode_file.prior.to(device), weights, step_index, before, repeats)
 
     def _reference(self, near: NearClip | None) -> Reference | None:
         if near is None:

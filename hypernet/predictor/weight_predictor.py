@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from hypernet.bitstream.steps import step_size
-from hypernet.decoders.integer_layers import round_through
 from hypernet.decoders.integer_prior import STEP_GAIN, STEP_KNOTS, IntegerPrior, PriorConfig
 from hypernet.decoders.tubelet import TubeletConfig, base_shapes
 from hypernet.decoders.tubelet_layers import ClipWeights
@@ -20,24 +19,17 @@ from hypernet.predictor.analysis import (
     analyse,
     departure,
 )
-from hypernet.predictor.initial_kernels import initial_base
+from hypernet.predictor.cosine_kernels import cosine_kernels
 from hypernet.predictor.motion import MOTION_STEPS
 from hypernet.predictor.transformer import TransformerConfig, VideoTransformer
 
-HEAD_GAIN = 0.03
-"""Scale of what the transformer adds to the cosine transform, when training starts."""
-DEAD_ZONE = 0.17
-"""How much smaller than a step a value is made before it is rounded, when training starts."""
 GATE_STEP_INDEX = 176
 DEPTH_STEPS = (-6, 0, 4)
 """How much coarser the grid's step is, as indices, by the number of clips that a clip needs."""
-PATIENCE = 2.0
-"""How much more an error counts in what is chosen than in training, where values are noisy."""
-_SMALLEST = 1e-6
 _ROWS_AT_ONCE = 8
 """Rows of cells."""
 MIDDLE_STEP = 176
-MIDDLE_WEIGHT = 20.0
+MIDDLE_WEIGHT = 40.0
 """Weight of the squared error against one bit per pixel, at the middle step of the grid."""
 
 
@@ -88,13 +80,16 @@ class PredictedWeights:
     gate: Tensor
     grid: Tensor
 
-    def rounded(self) -> PredictedWeights:
-        """The symbols that are sent; gradients pass."""
+    def sent(self, grid: Tensor) -> PredictedWeights:
+        """With the integers that are sent for the grid; gradients pass to what is sent at all."""
+        passed = torch.where(grid == 0, 0.0, self.grid - self.grid.detach())
+        return replace(self, grid=grid + passed)
+
+    def of(self, clip: int) -> PredictedWeights:
+        """Those of one clip, the batch axis kept."""
+        one = slice(clip, clip + 1)
         return PredictedWeights(
-            motion=self.motion,
-            sway=self.sway,
-            gate=self.gate,
-            grid=round_through(self.grid),
+            motion=self.motion[one], sway=self.sway[one], gate=self.gate[one], grid=self.grid[one]
         )
 
     def dequantized(self, step_index_B: Tensor, reference: Reference | None) -> ClipWeights:
@@ -115,26 +110,21 @@ class WeightPredictor(nn.Module):
         super().__init__()
         self.config = config
         width, channels = config.transformer.width, config.decoder.grid_channels
-        self.groups = (config.prior.first, *config.prior.groups)
         self.transformer = VideoTransformer(config.transformer, channels + 2, STEP_KNOTS)
         self.shift_head = nn.Conv2d(width, channels, 1)
-        self.gain_head = nn.Conv2d(width, len(self.groups), 1)
-        self.dead_zone = nn.Parameter(torch.full((channels, 1, 1), DEAD_ZONE))
         self.prior = IntegerPrior(config.prior)
-        base = initial_base(config.decoder)
+        base = cosine_kernels(config.decoder)
         self.kernels = nn.ParameterDict(
-            {name.replace(".", "_"): nn.Parameter(value) for name, value in base.items()}
+            {name: nn.Parameter(value, requires_grad=False) for name, value in base.items()}
         )
         if tuple(base) != tuple(base_shapes(config.decoder)):
             raise ValueError("initial kernels and decoder disagree")
-        self._kernel_names = tuple(base)
-        with torch.no_grad():
-            self.shift_head.weight *= HEAD_GAIN
-            self.gain_head.weight *= HEAD_GAIN
+        for parameter in self.shift_head.parameters():
+            nn.init.zeros_(parameter)
 
     def base(self) -> dict[str, Tensor]:
         """Shipped kernels under the decoder's names."""
-        return {name: self.kernels[name.replace(".", "_")] for name in self._kernel_names}
+        return dict(self.kernels.items())
 
     def forward(
         self,
@@ -151,7 +141,7 @@ class WeightPredictor(nn.Module):
         self, frames_BTCHW: Tensor, step_index_B: Tensor, motion_steps: int
     ) -> AnalysedClip:
         """See ``analysis.analyse``; the step is about that of the grid."""
-        channels, price = self.config.decoder.grid_channels, PATIENCE * error_price(step_index_B)
+        channels, price = self.config.decoder.grid_channels, error_price(step_index_B)
         return analyse(frames_BTCHW, motion_steps, channels, price)
 
     def weights(
@@ -159,7 +149,7 @@ class WeightPredictor(nn.Module):
     ) -> PredictedWeights:
         """Weights of clips that were analysed."""
         with torch.autocast(step_index_B.device.type, enabled=False):
-            price = PATIENCE * error_price(step_index_B)
+            price = error_price(step_index_B)
             motion, gate, spectra = departure(clip, reference, price)
             values = spectra / step_sizes(step_index_B)
         condition = self.config.prior.step_weights(step_index_B) / STEP_GAIN
@@ -174,14 +164,9 @@ class WeightPredictor(nn.Module):
         )
 
     def _corrected(self, values_BCHW: Tensor, cells_BDHW: Tensor) -> Tensor:
-        """Values less a dead zone, times and plus what the transformer says."""
-        gains = 1 + 0.5 * torch.tanh(self.gain_head(cells_BDHW).float())
-        counts = torch.tensor(self.groups, device=gains.device)
-        size = values_BCHW.abs()
-        # Nothing stays nothing, even where the dead zone has vanished.
-        kept = values_BCHW * (size / (size + self.dead_zone.abs()).clamp(min=_SMALLEST))
+        """Values plus what the transformer says."""
         shift: Tensor = self.shift_head(cells_BDHW).float()
-        return kept * gains.repeat_interleave(counts, 1) + shift
+        return values_BCHW + shift
 
 
 @torch.no_grad()
@@ -206,14 +191,14 @@ def distortion_weight(step_index_B: Tensor) -> Tensor:
 
 
 def error_price(step_index_B: Tensor) -> Tensor:
-    """Bits that a squared error of one pixel and colour is worth, as the predictor was trained."""
+    """Bits that a squared error of one pixel and colour is worth, as the predictor is trained."""
     return distortion_weight(step_index_B) / 3
 
 
 def unit_price(step_index: int) -> float:
     """Bits that a squared unit of the grid is worth.
 
-    Kernels are close to orthonormal, so a unit is an error of one step in one value.
+    Kernels are orthonormal, so a unit is an error of one step in one value.
     """
     return float(error_price(torch.tensor([step_index]))) * step_size(step_index) ** 2
 

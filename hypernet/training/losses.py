@@ -18,6 +18,7 @@ from hypernet.decoders.integer_prior import (
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoders.tubelet_layers import render_clips
 from hypernet.predictor.analysis import Reference
+from hypernet.predictor.grid_choice import chosen_grid
 from hypernet.predictor.weight_predictor import (
     MIDDLE_WEIGHT,
     PredictedWeights,
@@ -52,7 +53,7 @@ class _Scored:
 def symbol_bits(values: Tensor, table: Tensor) -> Tensor:
     """Bits of each value under the discretised Laplace distribution of its table; differentiable.
 
-    ``values`` may carry additive uniform noise in place of rounding.
+    Integers are meant, but between them nothing jumps.
     """
     distance = values.abs()
     scale = table_scale(table)
@@ -70,7 +71,6 @@ def clip_losses(
     frames_B2TCHW: Tensor,
     offset_B: Tensor,
     step_index_B: Tensor,
-    noise: torch.Generator,
 ) -> Losses:
     """Losses of a batch of pairs: the first clip is coded alone, the second against it.
 
@@ -80,13 +80,12 @@ def clip_losses(
         offset_B: frames from the middle of the second clip to the nearest one of the first,
             negative if that is earlier.
         step_index_B: quantisation step of each pair.
-        noise: source of the noise that stands for rounding.
     """
-    key = _score(model, frames_B2TCHW[:, 0], step_index_B, noise)
+    key = _score(model, frames_B2TCHW[:, 0], step_index_B)
     nearest = torch.where((offset_B < 0).view(-1, 1, 1, 1), key.decoded[:, -1], key.decoded[:, 0])
     reference = Reference(picture=nearest.detach().clamp(0, 1), offset=offset_B)
     against = (reference, key.symbols.grid.detach())
-    inter = _score(model, frames_B2TCHW[:, 1], step_index_B, noise, against)
+    inter = _score(model, frames_B2TCHW[:, 1], step_index_B, against)
     weight = distortion_weight(step_index_B)
     # Divided by the root of the weight, so that no end of the range drowns the other.
     balance = (weight / MIDDLE_WEIGHT).rsqrt()
@@ -103,27 +102,20 @@ def _score(
     model: WeightPredictor,
     frames_BTCHW: Tensor,
     step_index_B: Tensor,
-    noise: torch.Generator,
     against: tuple[Reference, Tensor] | None = None,
 ) -> _Scored:
     """Losses of clips, coded alone or against a picture and the grid symbols of another clip."""
     reference, reference_grid = against or (None, None)
     device = frames_BTCHW.device
     predicted = model(frames_BTCHW, step_index_B, reference)
-    sent = predicted.rounded()
+    sent = sent_weights(model.prior, predicted, step_index_B, reference_grid)
     with torch.autocast(device.type, enabled=False):
         times = torch.arange(CLIP_FRAMES, dtype=torch.float32, device=device)
         weights = sent.dequantized(step_index_B, reference)
         decoded = render_clips(model.base(), weights, times)
         errors = (decoded - frames_BTCHW).square().mean((1, 2, 3, 4))
         step = model.config.prior.step_weights(step_index_B)
-        bits = grid_bits(
-            model.prior,
-            step,
-            sent,
-            _noisy(predicted.grid, noise),
-            reference_grid,
-        )
+        bits = grid_bits(model.prior, step, sent, reference_grid)
     pixels = frames_BTCHW[0, :, 0].numel()
     return _Scored(
         errors=errors,
@@ -133,46 +125,49 @@ def _score(
     )
 
 
-def grid_bits(
+def sent_weights(
     prior: IntegerPrior,
-    step: Tensor,
-    sent: PredictedWeights,
-    noisy: Tensor,
+    predicted: PredictedWeights,
+    step_index_B: Tensor,
     reference_grid: Tensor | None,
-) -> Tensor:
-    """Bits of each clip's grid, ``(B,)``: those of the symbols, with gradients to ``noisy`` too.
+) -> PredictedWeights:
+    """What is sent of a batch: the integers that cost least, as if they were the values.
 
-    The prior learns from rounded symbols, what it will meet; the values learn from noisy ones,
-    because rounded ones say nothing about where between two integers a value lies.
+    What is dropped for its bits has no gradient: growing would only bring it back.
     """
+    chosen = [
+        chosen_grid(
+            prior,
+            predicted.of(clip),
+            step_index,
+            None if reference_grid is None else reference_grid[clip : clip + 1],
+        )
+        for clip, step_index in enumerate(step_index_B.tolist())
+    ]
+    return predicted.sent(torch.cat(chosen))
+
+
+def grid_bits(
+    prior: IntegerPrior, step: Tensor, sent: PredictedWeights, reference_grid: Tensor | None
+) -> Tensor:
+    """Bits of each clip's grid, ``(B,)``, with gradients to the prior and to what is sent."""
     symbols = sent.grid.detach()
     is_inter = torch.full_like(step[:, 0], float(reference_grid is not None))
     before = torch.zeros_like(symbols) if reference_grid is None else reference_grid
     context = prior.context(step, sent.gate, before, is_inter)
-    first, middle, last = prior.split(symbols)
-    noisy_first, noisy_middle, noisy_last = prior.split(noisy)
+    first, middle, _ = prior.split(symbols)
+    sent_first, sent_middle, sent_last = prior.split(sent.grid)
     flags = prior.flags(symbols)
     mean = torch.zeros_like(first) if reference_grid is not None else key_means(first)
-    total = _bits(first - mean, noisy_first - mean, prior.first_tables(context, first)).sum(
-        (1, 2, 3)
-    )
+    tables = prior.first_tables(context, first)
+    total = symbol_bits(sent_first - mean, tables).sum((1, 2, 3))
     logits = level_logit(prior.flag_levels(context, first, flags))
     told = F.binary_cross_entropy_with_logits(logits, flags, reduction="none")
     total = total + told.sum((1, 2, 3)) / math.log(2)
     config = prior.config
     tables = prior.middle_tables(context, first, flags)
     mask = prior.spread(flags[:, : len(config.middle)], config.middle)
-    total = total + (mask * _bits(middle, noisy_middle, tables)).sum((1, 2, 3))
+    total = total + (mask * symbol_bits(sent_middle, tables)).sum((1, 2, 3))
     tables = prior.last_tables(context, first, flags, middle)
     mask = prior.spread(flags[:, len(config.middle) :], config.last)
-    return total + (mask * _bits(last, noisy_last, tables)).sum((1, 2, 3))
-
-
-def _bits(symbols: Tensor, noisy: Tensor, table: Tensor) -> Tensor:
-    coded = symbol_bits(symbols, table)
-    smooth = symbol_bits(noisy, table.detach())
-    return coded + smooth - smooth.detach()
-
-
-def _noisy(values: Tensor, noise: torch.Generator) -> Tensor:
-    return values + torch.rand(values.shape, generator=noise, device=values.device) - 0.5
+    return total + (mask * symbol_bits(sent_last, tables)).sum((1, 2, 3))

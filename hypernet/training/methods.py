@@ -20,7 +20,7 @@ from hypernet.predictor.weight_predictor import ModelConfig, WeightPredictor, ch
 from hypernet.training.config import TrainingConfig
 from hypernet.training.dataset import Batch, PairSampler, Sampling
 from hypernet.training.factor_losses import FactorLosses, factor_losses
-from hypernet.training.losses import Losses, clip_losses
+from hypernet.training.losses import Losses, clip_losses, sent_weights
 from hypernet.training.step_sizes import middle_steps
 
 STEP_BATCHES = 4
@@ -110,14 +110,16 @@ class TubeletMethod:
             generator=noise,
             device=device,
         )
-        return clip_losses(_tubelet(model), frames, batch.offset.to(device), steps, noise)
+        return clip_losses(_tubelet(model), frames, batch.offset.to(device), steps)
 
     def reconstruct(self, model: nn.Module, frames_BTCHW: Tensor) -> Tensor:
         """See ``Method``."""
         predictor = _tubelet(model)
         device = frames_BTCHW.device
         step_index = torch.full((len(frames_BTCHW),), self.model.quality_step(50), device=device)
-        weights = predictor(frames_BTCHW, step_index).rounded().dequantized(step_index, None)
+        predicted = predictor(frames_BTCHW, step_index)
+        sent = sent_weights(predictor.prior, predicted, step_index, None)
+        weights = sent.dequantized(step_index, None)
         return render_clips(predictor.base(), weights, _all_times(device))
 
     def decode_data(self, model: nn.Module) -> bytes:

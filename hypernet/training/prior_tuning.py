@@ -1,8 +1,7 @@
 """The prior learns again, from symbols as they are sent.
 
-In training it meets nearest integers. What is sent has been weighed against its bits, which leaves
-fewer and other values, and the prior is the only part that a change of them leaves behind. Symbols
-are collected once; steps of the prior alone then cost a tenth of a training step.
+Symbols are collected once, of whole clips; steps of the prior alone then cost a tenth of a training
+step.
 """
 
 from __future__ import annotations
@@ -159,4 +158,4 @@ def _bits(prior: IntegerPrior, pairs: Sequence[CodedPair], which: int) -> Tensor
     steps = prior.config.step_weights(torch.tensor([clip.step_index for clip in clips]))
     before = torch.stack([pair[0].grid() for pair in pairs]) if which else None
     sent = PredictedWeights(motion=empty, sway=empty, gate=gate, grid=grid)
-    return grid_bits(prior, steps, sent, grid, before)
+    return grid_bits(prior, steps, sent, before)

@@ -12,8 +12,8 @@ from hypernet.decoders.nerv_plus import NervPlusConfig, NervPlusDecoder
 from hypernet.decoders.nirvana import NirvanaConfig, NirvanaDecoder
 from hypernet.decoders.srnerv import SrNervConfig, SrNervDecoder
 from hypernet.decoders.tubelet import Tubelet, TubeletConfig
+from hypernet.predictor.cosine_kernels import cosine_kernels
 from hypernet.predictor.initial_hyponet import initial_hyponet
-from hypernet.predictor.initial_kernels import initial_base
 from hypernet.weights import ClipShape
 
 _TUBELET = TubeletConfig(grid_channels=70)
@@ -52,7 +52,7 @@ CONFIGS: dict[int, DecoderConfig] = {
 
 
 BASES = {
-    Tubelet.wire_id: initial_base(_TUBELET),
+    Tubelet.wire_id: cosine_kernels(_TUBELET),
     Hyponet.wire_id: initial_hyponet(HYPONET, torch.Generator().manual_seed(1)),
 }
 

@@ -111,7 +111,7 @@ def test_bytes_are_about_what_training_estimates(is_inter: bool) -> None:
     sent = PredictedWeights(**tensors)
     reference = None if before is None else torch.from_numpy(before["grid"])[None].float()
     step = prior.config.step_weights(torch.tensor([STEP_INDEX]))
-    bits = float(grid_bits(prior, step, sent, sent.grid, reference))
+    bits = float(grid_bits(prior, step, sent, reference))
     written = 8 * len(encode_clip(prior, STEP_INDEX, symbols, before))
     tables = 64 * 10 + 12 + 32 + 10 * 8  # the choice of tables, and whole words
     assert 0.6 * bits < written < bits + tables

@@ -12,7 +12,7 @@ from hypernet.crop import Crop
 from hypernet.decoders.native_tubelet import NativeClip, SparseGrid
 from hypernet.decoders.tubelet import Tubelet, TubeletConfig
 from hypernet.native import library
-from hypernet.predictor.initial_kernels import initial_base
+from hypernet.predictor.cosine_kernels import cosine_kernels
 from hypernet.weights import ClipShape
 
 TIMES = torch.tensor([0.0, 7.0, 3.0, 2.25])
@@ -32,7 +32,7 @@ def decoder_of(height: int, width: int) -> Tubelet:
     generator = torch.Generator().manual_seed(3)
     base = {
         name: value + 0.05 * torch.randn(value.shape, generator=generator)
-        for name, value in initial_base(config).items()
+        for name, value in cosine_kernels(config).items()
     }
     return Tubelet(config, ClipShape(frames=8, height=height, width=width), base)
 

@@ -13,7 +13,7 @@ from hypernet.decoders.clip_motion import sways
 from hypernet.decoders.spectrum import CLIP_FRAMES
 from hypernet.decoders.tubelet import Tubelet, TubeletConfig, base_shapes
 from hypernet.errors import MissingDecodeFile
-from hypernet.predictor.initial_kernels import initial_base
+from hypernet.predictor.cosine_kernels import cosine_kernels
 from hypernet.weights import ClipShape
 from tests.unit.hypernet.predictor.samples import SMALL, drifting
 
@@ -22,7 +22,7 @@ TIMES = torch.arange(CLIP_FRAMES, dtype=torch.float32)
 
 
 def _base(config: TubeletConfig = CONFIG) -> dict[str, Tensor]:
-    return initial_base(config)
+    return cosine_kernels(config)
 
 
 def _decoder(frames: int, height: int, width: int) -> Tubelet:

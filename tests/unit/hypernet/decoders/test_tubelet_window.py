@@ -8,7 +8,7 @@ from hypernet.crop import Crop
 from hypernet.decoders.clip_motion import sways
 from hypernet.decoders.tubelet import Tubelet
 from hypernet.decoders.tubelet_window import cut_out, reference_window_of, window_of
-from hypernet.predictor.initial_kernels import initial_base
+from hypernet.predictor.cosine_kernels import cosine_kernels
 from hypernet.weights import ClipShape
 from tests.unit.hypernet.predictor.samples import SMALL
 
@@ -24,7 +24,7 @@ def test_a_window_renders_the_same_pixels(
     place: tuple[int, int, int, int], motion: float, has_reference: bool, time: float
 ) -> None:
     torch.manual_seed(sum(place))
-    decoder = Tubelet(CONFIG, SHAPE, initial_base(CONFIG))
+    decoder = Tubelet(CONFIG, SHAPE, cosine_kernels(CONFIG))
     weights = {spec.name: torch.randn(spec.shape) * 0.3 for spec in decoder.weight_specs()}
     for name in ("motion", "sway"):
         weights[name] = torch.randn(weights[name].shape) * motion

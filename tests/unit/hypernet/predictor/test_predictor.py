@@ -65,14 +65,6 @@ def test_higher_quality_has_finer_steps_and_larger_symbols(predictor: Predictor)
     assert np.abs(high.symbols["grid"]).sum() > 2 * np.abs(low.symbols["grid"]).sum()
 
 
-def test_a_dead_zone_of_nothing_keeps_nothing() -> None:
-    model = small_model()
-    with torch.no_grad():
-        model.dead_zone.zero_()
-        grey = torch.full((1, 8, 3, 32, 32), 0.5)
-        assert model(grey, torch.tensor([170])).grid.isfinite().all()
-
-
 def test_clips_that_others_need_have_finer_steps(predictor: Predictor) -> None:
     clip = torch.zeros(8, 3, 16, 16)
     steps = [predictor.predict(clip, 50, depth=d).step_indices["grid"] for d in (0, 1, 2, 3)]

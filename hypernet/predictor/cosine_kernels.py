@@ -1,7 +1,7 @@
-"""Where training starts: a decoder that inverts a cosine transform.
+"""The shipped kernels of tubelets: cosine patterns.
 
-Learning many times faster than from random kernels, it costs nothing afterwards: every value is
-trained.
+Trained ones did not keep up with them (decision 44): which integers are sent is chosen by their
+bits, and that needs patterns that do not share any error.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from hypernet.decoders.tubelet import TubeletConfig
 from hypernet.decoders.tubelet_layers import KERNEL_SCALE
 
 
-def initial_base(config: TubeletConfig) -> dict[str, Tensor]:
-    """Kernels to start training from: cosine patterns."""
+def cosine_kernels(config: TubeletConfig) -> dict[str, Tensor]:
+    """Kernels of a decoder under its names, see ``tubelet.base_shapes``."""
     patterns = spectrum(config.grid_channels)
     chroma = spatial_cosines(patterns.chroma_frequencies, CHROMA_CELL)
     return {
