@@ -51,12 +51,12 @@ def collate(samples: Sequence[Sample], names: Sequence[str], *, as_list: bool = 
     Raises:
         InvalidSettings: frames of different sizes, unless as a list.
     """
-    frames: Tensor | list[Tensor] = [sample.frames for sample in samples]
+    frames = [sample.frames for sample in samples]
     if not as_list:
         _check_sizes(samples, names)
-        frames = default_collate(frames)  # into shared memory, in a worker
     return Batch(
-        frames, *(torch.tensor(numbers) for numbers in list(zip(*samples, strict=True))[1:])
+        frames if as_list else default_collate(frames),  # into shared memory, in a worker
+        *(torch.tensor(numbers) for numbers in list(zip(*samples, strict=True))[1:]),
     )
 
 
