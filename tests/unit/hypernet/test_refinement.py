@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,11 @@ from hypernet.predictor.predicted import NearClip, PredictedClip
 from hypernet.predictor.predictor import Predictor, load_predictor
 from hypernet.presets import DEFAULT_MODEL
 from hypernet.refinement import ClipContext, _Clip, refine_clip
-from tests.unit.hypernet.predictor.samples import drifting
+from tests.unit.hypernet.predictor.samples import shaking
 
-FRAMES = (drifting(8, 60, 90, 1.5) * 255).to(torch.uint8)
-REFERENCE = drifting(9, 60, 90, 1.5)[-1]
+_CLIP = shaking([(2 * t, t) for t in range(9)], 60, 90)
+FRAMES = (_CLIP[:8] * 255).to(torch.uint8)
+REFERENCE = _CLIP[8]
 
 
 @pytest.fixture(name="predictor", scope="module")
@@ -37,14 +40,15 @@ def cost(clip: PredictedClip, context: ClipContext, decode_file: DecodeFile) -> 
     return _Clip(clip, context, decode_file).tried(grid).cost
 
 
-@pytest.mark.parametrize("num_frames", [8, 3])
-@pytest.mark.parametrize("is_inter", [False, True])
-def test_error_and_bits_together_get_less(
-    predictor: Predictor, num_frames: int, is_inter: bool
-) -> None:
+def context_of(predictor: Predictor, num_frames: int, is_inter: bool) -> ClipContext:
     grid = np.zeros_like(predictor.predict(FRAMES, 40).symbols["grid"])
     near = NearClip(picture=REFERENCE, offset=4.5, grid=grid) if is_inter else None
-    context = ClipContext(frames_TCHW=FRAMES[:num_frames], near=near)
+    return ClipContext(frames_TCHW=FRAMES[:num_frames], near=near)
+
+
+@pytest.mark.parametrize("is_inter", [False, True])
+def test_error_and_bits_together_get_less(predictor: Predictor, is_inter: bool) -> None:
+    context = context_of(predictor, 8, is_inter)
     start, better, spent = refined(predictor, context, 3)
     assert spent == 3
     decode_file = predictor.decode_file
@@ -52,6 +56,27 @@ def test_error_and_bits_together_get_less(
     assert better.step_indices == start.step_indices
     for name in ("motion", "sway", "gate"):
         np.testing.assert_array_equal(better.symbols[name], start.symbols[name])
+
+
+@pytest.mark.parametrize("num_frames", [8, 3])
+@pytest.mark.parametrize("is_inter", [False, True])
+def test_what_was_lost_comes_back(predictor: Predictor, num_frames: int, is_inter: bool) -> None:
+    context, decode_file = context_of(predictor, num_frames, is_inter), predictor.decode_file
+    whole = predictor.predict(context.frames_TCHW, 40, context.near)
+    grid = whole.symbols["grid"].copy()
+    grid[::2] = 0
+    poor = replace(whole, symbols={**whole.symbols, "grid": grid})
+    better, _ = refine_clip(poor, context, decode_file, 3, should_stop=lambda: False)
+    costs = [cost(clip, context, decode_file) for clip in (whole, better, poor)]
+    assert costs[1] - costs[0] < 0.1 * (costs[2] - costs[0])
+
+
+@pytest.mark.parametrize("num_frames", [8, 3, 1])
+def test_nothing_gets_worse(predictor: Predictor, num_frames: int) -> None:
+    context = context_of(predictor, num_frames, True)
+    start, after, _ = refined(predictor, context, 3)
+    decode_file = predictor.decode_file
+    assert cost(after, context, decode_file) <= cost(start, context, decode_file)
 
 
 def test_without_steps_nothing_changes(predictor: Predictor) -> None:

@@ -150,14 +150,14 @@ def test_a_predictor_file_that_cannot_be_read(tmp_path: Path, content: bytes | N
 def test_a_predictor_file_that_lacks_tensors(tmp_path: Path) -> None:
     path, decode_path = _write_pair(tmp_path)
     tensors = load(path.read_bytes())
-    del tensors["gain_head.weight"]
+    del tensors["shift_head.weight"]
     header = {
         "format": FORMAT,
         "transformer": json.dumps({"width": 32, "heads": 2, "depth": 2, "mlp_ratio": 2.0}),
         "decode_file": load_decode_file(decode_path).sha256,
     }
     path.write_bytes(save(tensors, metadata=header))
-    with pytest.raises(UnreadableInput, match="gain_head"):
+    with pytest.raises(UnreadableInput, match="shift_head"):
         load_predictor(path, decode_path)
 
 
