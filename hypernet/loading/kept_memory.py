@@ -8,13 +8,13 @@ import sys
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 _KEPT_BYTES = 256 << 20
 _LARGEST_BYTES = 32 << 20
-"""More than the C library allows for one block has no effect."""
+"""The largest block that is kept; glibc refuses a higher bound."""
 
 
 def keep_memory(_worker: int = 0) -> None:
     """Have the C library keep what is freed, up to 256 MiB; one other than glibc is left alone.
 
-    Fresh pages cost a fifth of the time of a clip: the kernel must clear them.
+    Fresh pages cost time: the kernel must clear them.
     """
     if not sys.platform.startswith("linux"):
         return

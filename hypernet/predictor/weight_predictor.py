@@ -118,7 +118,7 @@ class WeightPredictor(nn.Module):
             {name: nn.Parameter(value, requires_grad=False) for name, value in base.items()}
         )
         if tuple(base) != tuple(base_shapes(config.decoder)):
-            raise ValueError("initial kernels and decoder disagree")
+            raise ValueError("cosine kernels and decoder disagree")
         for parameter in self.shift_head.parameters():
             nn.init.zeros_(parameter)
 

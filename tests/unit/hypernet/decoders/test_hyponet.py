@@ -100,5 +100,5 @@ def test_sizes_out_of_range_are_refused(change: dict[str, Any], complaint: str) 
         replace(TILED, **change)
 
 
-def test_cosine_kernels_have_the_shapes_that_are_shipped() -> None:
+def test_initial_kernels_have_the_shapes_that_are_shipped() -> None:
     assert {name: tuple(value.shape) for name, value in BASE.items()} == base_shapes(TILED)
